@@ -1,0 +1,155 @@
+package ca
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"net"
+	"time"
+)
+
+const (
+	// leafLife is long enough for a client that pins nothing and short enough
+	// that a stolen leaf is soon worthless; clients allow up to 397 days.
+	leafLife = 30 * 24 * time.Hour
+	// maxCommonName is the bound of RFC 5280; a longer host stands in the SAN only.
+	maxCommonName = 64
+)
+
+// leaf is a certificate for one host and the time from which a new one is made.
+type leaf struct {
+	cert    *tls.Certificate
+	renewAt time.Time
+}
+
+// Certificate returns a certificate for exactly this host name or IP address,
+// with the chain a client needs and without the root. It is kept, renewed when
+// two thirds of its life are over, and made once however many ask at once.
+// It is shared: callers must not change it. Names come from the network and are
+// judged here, but whether a name may be intercepted is the caller's business.
+func (a *Authority) Certificate(name string) (*tls.Certificate, error) {
+	host, err := parseName(name)
+	if err != nil {
+		return nil, err
+	}
+	if l := a.fresh(host); l != nil {
+		return l.cert, nil
+	}
+	made, err, _ := a.flight.Do(host, func() (any, error) {
+		// The flight before this one may have landed since we looked.
+		if l := a.fresh(host); l != nil {
+			return l, nil
+		}
+		return a.mint(host)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return made.(*leaf).cert, nil
+}
+
+// fresh returns the kept leaf of host, or nil when a new one must be made. The
+// lower bound matters after a clock that ran ahead was put right.
+func (a *Authority) fresh(host string) *leaf {
+	l, ok := a.leaves.Get(host)
+	now := a.now()
+	if !ok || now.Before(l.cert.Leaf.NotBefore) || !now.Before(l.renewAt) {
+		return nil
+	}
+	return l
+}
+
+// mint makes a leaf and keeps it.
+func (a *Authority) mint(host string) (*leaf, error) {
+	now := a.now()
+	if err := a.issuer.checkTime(now); err != nil {
+		return nil, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make certificate for %s: %w", host, err)
+	}
+	tmpl := a.leafTemplate(host, now)
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.issuer.cert(), key.Public(), a.key)
+	if err != nil {
+		return nil, fmt.Errorf("make certificate for %s: %w", host, err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("make certificate for %s: %w", host, err)
+	}
+	if err := a.verify(host, cert, now); err != nil {
+		return nil, err
+	}
+	l := &leaf{
+		cert:    &tls.Certificate{Certificate: append([][]byte{der}, a.issuer.sent()...), PrivateKey: key, Leaf: cert},
+		renewAt: a.renewAt(cert, now),
+	}
+	a.leaves.Add(host, l)
+	return l, nil
+}
+
+// leafOrganization is what a leaf says of who made it.
+func leafOrganization() []string { return []string{"entrepot"} }
+
+// leafTemplate keeps the life of a leaf inside the life of its issuer.
+func (a *Authority) leafTemplate(host string, now time.Time) *x509.Certificate {
+	tmpl := &x509.Certificate{
+		SerialNumber:          newSerial(),
+		Subject:               pkix.Name{Organization: leafOrganization()},
+		NotBefore:             later(now.Add(-skew), a.issuer.cert().NotBefore),
+		NotAfter:              earlier(now.Add(leafLife), a.notAfter),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+	}
+	if len(host) <= maxCommonName {
+		tmpl.Subject.CommonName = host
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		tmpl.IPAddresses = []net.IP{ip}
+	} else {
+		tmpl.DNSNames = []string{host}
+	}
+	return tmpl
+}
+
+// verify sees a new leaf with a client's eyes. An operator's CA may carry name
+// constraints or other limits, and one error here says more than the alerts of
+// all the clients that would refuse the leaf.
+func (a *Authority) verify(host string, cert *x509.Certificate, now time.Time) error {
+	_, err := cert.Verify(x509.VerifyOptions{
+		DNSName: host, Roots: a.roots, Intermediates: a.above, CurrentTime: now,
+	})
+	if err != nil {
+		return fmt.Errorf("make certificate for %s: clients would refuse it: %w; use a CA that may sign for this name", host, err)
+	}
+	return nil
+}
+
+// renewAt is when two thirds of the life are over. A leaf that ends with its
+// issuer is kept to the end, for a new one would not live longer.
+func (a *Authority) renewAt(cert *x509.Certificate, now time.Time) time.Time {
+	if !cert.NotAfter.Before(a.notAfter) {
+		return cert.NotAfter
+	}
+	return now.Add(cert.NotAfter.Sub(now) / 3 * 2)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
