@@ -1,0 +1,200 @@
+package cache
+
+import (
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// scanners is how many directories are read at once. Reading is mostly waiting for the disk: measured on a cold million of
+// objects, eight take half the time of one.
+const scanners = 8
+
+// object is a file in blobs/. It is what an index entry says, in the form that the scan and eviction hand around.
+type object struct {
+	key  key
+	name Digest // only where the key is not all
+	size int64
+	used int64 // seconds since 1970
+}
+
+func (o object) digest() Digest {
+	if !o.name.IsZero() {
+		return o.name
+	}
+	return Digest{"sha256:" + hex.EncodeToString(o.key[:])}
+}
+
+func (x *index) object(i uint32) object {
+	e := x.at(i)
+	return object{e.key, x.long[i], e.size, int64(e.used)}
+}
+
+// scan accounts for what an earlier process left, oldest use first, and prunes the partials. Nothing waits for it.
+func (s *Store) scan() {
+	defer close(s.scanned)
+	var found []object
+	for _, algorithm := range []string{"sha256", "sha512"} {
+		found = append(found, s.scanAlgorithm(algorithm)...)
+	}
+	slices.SortFunc(found, func(a, b object) int { return cmp.Compare(a.used, b.used) })
+	s.index.adopt(found)
+	s.scanPartials()
+	s.scanTags()
+	s.sweep()
+}
+
+// scanAlgorithm reads the shards with a few goroutines and waits for them.
+func (s *Store) scanAlgorithm(algorithm string) []object {
+	root := filepath.Join(s.dir.dir, "blobs", algorithm)
+	shards, err := os.ReadDir(root)
+	if err != nil {
+		return nil // nothing of this kind was ever kept
+	}
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		found []object
+		todo  = make(chan string)
+	)
+	for range scanners {
+		wg.Go(func() {
+			for dir := range todo {
+				part := s.scanShard(algorithm, dir)
+				mu.Lock()
+				found = append(found, part...)
+				mu.Unlock()
+			}
+		})
+	}
+	for _, shard := range shards {
+		if s.ctx.Err() == nil {
+			todo <- filepath.Join(root, shard.Name())
+		}
+	}
+	close(todo)
+	wg.Wait()
+	return found
+}
+
+// scanShard lists the content in dir, and removes what a kill in the middle of a write left.
+func (s *Store) scanShard(algorithm, dir string) []object {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		s.report("scan the cache", err)
+		return nil
+	}
+	var found []object
+	var owner string // the content seen last; its meta file sorts right behind it
+	for _, e := range entries {
+		if name, isMeta := strings.CutSuffix(e.Name(), metaSuffix); isMeta {
+			if name != owner {
+				s.cleanOld(dir, e)
+			}
+			continue
+		}
+		if o, ok := s.judge(algorithm, dir, e); ok {
+			found = append(found, o)
+			owner = e.Name()
+		}
+	}
+	return found
+}
+
+// judge tells what a directory entry is.
+func (s *Store) judge(algorithm, dir string, e fs.DirEntry) (object, bool) {
+	if s.dir.isLitter(e.Name()) {
+		s.clean(dir, e)
+		return object{}, false
+	}
+	d, err := ParseDigest(algorithm + ":" + e.Name())
+	if err != nil {
+		return object{}, false
+	}
+	info, err := e.Info()
+	if err != nil || !info.Mode().IsRegular() {
+		return object{}, false
+	}
+	o := object{key: d.key(), size: info.Size(), used: info.ModTime().Unix()}
+	if d.long() {
+		o.name = d
+	}
+	return o, true
+}
+
+// cleanOld deletes what an earlier process did not finish, and leaves alone what this one is about to.
+func (s *Store) cleanOld(dir string, e fs.DirEntry) {
+	if info, err := e.Info(); err == nil && info.ModTime().Before(s.opened) {
+		s.clean(dir, e)
+	}
+}
+
+func (s *Store) clean(dir string, e fs.DirEntry) {
+	if err := s.disk.remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.counts.DeleteFailures.Add(1)
+		s.report("clean up "+e.Name(), err)
+	}
+}
+
+// scanPartials accounts for what broken transfers left. Without a note it is of no use, nor is a note without its partial.
+func (s *Store) scanPartials() {
+	dir := s.dir.ingest()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		s.report("scan the partials", err)
+		return
+	}
+	for _, e := range entries {
+		if s.dir.isLitter(e.Name()) {
+			s.clean(dir, e)
+			continue
+		}
+		name := strings.TrimSuffix(e.Name(), noteSuffix)
+		if d, err := ParseDigest(strings.Replace(name, "-", ":", 1)); err == nil {
+			s.scanPartial(d)
+		}
+	}
+}
+
+// scanPartial looks again, since the list of names may be old by now.
+func (s *Store) scanPartial(d Digest) {
+	s.ingest.Lock()
+	defer s.ingest.Unlock()
+	if s.filling(d) {
+		return
+	}
+	info, err := os.Lstat(s.dir.partial(d))
+	if _, noteErr := os.Lstat(s.dir.note(d)); err != nil || noteErr != nil {
+		s.removePartial(d)
+		return
+	}
+	s.index.foundPartial(d, leftover{info.Size(), info.ModTime()})
+}
+
+func (s *Store) filling(d Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.fills[d]
+	return ok
+}
+
+// scanTags only cleans up: tags are read when they are asked for.
+func (s *Store) scanTags() {
+	root := filepath.Join(s.dir.dir, "tags")
+	shards, _ := os.ReadDir(root)
+	for _, shard := range shards {
+		dir := filepath.Join(root, shard.Name())
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if s.dir.isLitter(e.Name()) {
+				s.clean(dir, e)
+			}
+		}
+	}
+}
