@@ -1,0 +1,249 @@
+package proxy
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/entrepot/entrepot/cache"
+)
+
+// access remembers who may read what: the proofs that upstream gave, and which digests a repository is known to hold. It never
+// holds a credential, only its keyed fingerprint. What everybody may read is remembered by the store too, so that an outage after a
+// restart finds public images still public.
+type access struct {
+	key    []byte
+	store  *cache.Store
+	proofs *lru.Cache[proof, time.Time] // since when
+	holds  *lru.Cache[holding, int64]   // of what size, 0 where unknown
+	asked  *lru.Cache[proof, time.Time] // when a repository was last probed anonymously
+}
+
+// proof says: this credential reads this repository. The zero fingerprint is everybody.
+type proof struct {
+	registry, repo string
+	who            fingerprint
+}
+
+type fingerprint [16]byte
+
+// holding says: this repository contains this digest.
+type holding struct {
+	registry, repo string
+	digest         cache.Digest
+}
+
+// How long a proof counts, how long when upstream cannot be asked, and the bounds of the tables.
+const (
+	proofLife    = 5 * time.Minute
+	publicLife   = time.Hour        // renewed behind a request's back
+	publicRenew  = 10 * time.Minute // from this age on
+	maxStaleAuth = time.Hour
+	probeEvery   = 5 * time.Minute
+	maxProofs    = 1 << 16
+	maxHoldings  = 1 << 18
+)
+
+func newAccess(store *cache.Store) *access {
+	a := &access{key: make([]byte, 32), store: store}
+	rand.Read(a.key)
+	// New errs on a size below one only.
+	a.proofs, _ = lru.New[proof, time.Time](maxProofs)
+	a.holds, _ = lru.New[holding, int64](maxHoldings)
+	a.asked, _ = lru.New[proof, time.Time](maxProofs)
+	return a
+}
+
+func (a *access) fingerprint(r *http.Request) fingerprint {
+	fields := r.Header.Values("Authorization") // all, since all are sent on: a first one that is empty must not hide a second
+	if strings.Join(fields, "") == "" {
+		return fingerprint{}
+	}
+	m := hmac.New(sha256.New, a.key)
+	m.Write([]byte(strings.Join(fields, "\n")))
+	return fingerprint(m.Sum(nil)[:16])
+}
+
+// public tells whether everybody reads the repository, by a proof of this process or of the one before.
+func (a *access) public(q *request, now time.Time) bool {
+	if a.since(q, fingerprint{}, publicLife, now) {
+		return true
+	}
+	t, err := a.store.Tag(q.publicKey())
+	if err != nil || now.Sub(t.Seen) >= publicLife {
+		return false
+	}
+	a.proofs.Add(proof{q.registry, q.repo, fingerprint{}}, t.Seen)
+	return true
+}
+
+// proven tells whether this caller's right to the repository was proven a short time ago.
+func (a *access) proven(q *request, r *http.Request, now time.Time) bool {
+	return a.public(q, now) || a.since(q, a.fingerprint(r), proofLife, now)
+}
+
+// provenBefore is the same for the time in which upstream cannot be asked: a credential's proof counts for an hour, what everybody
+// could read counts for as long as stale tags are served.
+func (a *access) provenBefore(q *request, r *http.Request, maxStale time.Duration, now time.Time) bool {
+	if a.since(q, fingerprint{}, maxStale, now) || a.since(q, a.fingerprint(r), maxStaleAuth, now) {
+		return true
+	}
+	t, err := a.store.Tag(q.publicKey())
+	return err == nil && now.Sub(t.Seen) < maxStale
+}
+
+func (a *access) since(q *request, who fingerprint, life time.Duration, now time.Time) bool {
+	at, ok := a.proofs.Get(proof{q.registry, q.repo, who})
+	return ok && now.Sub(at) < life
+}
+
+// publicKey is where the store remembers that everybody may read the repository. No tag is empty.
+func (q *request) publicKey() cache.Key {
+	return cache.Key{Registry: q.registry, Repo: q.repo, Variant: "public"}
+}
+
+// grant notes that upstream said yes to this caller.
+func (a *access) grant(q *request, r *http.Request, now time.Time) {
+	a.proofs.Add(proof{q.registry, q.repo, a.fingerprint(r)}, now)
+}
+
+// publish remembers beyond a restart that everybody may read the repository, as a yes to r has shown that was without a credential.
+func (a *access) publish(q *request, r *http.Request, d cache.Digest, now time.Time) error {
+	if d.IsZero() || a.fingerprint(r) != (fingerprint{}) {
+		return nil
+	}
+	if old, err := a.store.Tag(q.publicKey()); err == nil && now.Sub(old.Seen) < publicRenew {
+		return nil
+	}
+	return a.store.SetTag(q.publicKey(), cache.Tag{Digest: d, Seen: now})
+}
+
+// revoke notes that upstream said no to this caller. To a request without a credential a no says nothing where getting a token is the
+// client's business: it will come again with one.
+func (a *access) revoke(q *request, r *http.Request) {
+	who := a.fingerprint(r)
+	if who == (fingerprint{}) && !q.anonymous {
+		return
+	}
+	a.proofs.Remove(proof{q.registry, q.repo, who})
+	if who == (fingerprint{}) {
+		if _, err := a.store.Tag(q.publicKey()); err == nil {
+			a.store.ForgetTag(q.publicKey())
+		}
+	}
+}
+
+// everPublic tells whether everybody could read the repository at a time that may still count in an outage.
+func (a *access) everPublic(q *request) bool {
+	if a.proofs.Contains(proof{q.registry, q.repo, fingerprint{}}) {
+		return true
+	}
+	_, err := a.store.Tag(q.publicKey())
+	return err == nil
+}
+
+// note remembers that the repository holds d.
+func (a *access) note(q *request, d cache.Digest) {
+	a.holds.ContainsOrAdd(holding{q.registry, q.repo, d}, 0)
+}
+
+// size is how long d is by a manifest of the repository, 0 where none was seen.
+func (a *access) size(q *request, d cache.Digest) int64 {
+	n, _ := a.holds.Get(holding{q.registry, q.repo, d})
+	return n
+}
+
+// noteManifest remembers, beyond a restart, that the repository holds this manifest, and what it points to.
+func (a *access) noteManifest(q *request, m *manifest, now time.Time) error {
+	a.holds.Add(holding{q.registry, q.repo, m.digest}, int64(len(m.body)))
+	for _, c := range m.children() {
+		a.holds.Add(holding{q.registry, q.repo, c.digest}, c.size)
+	}
+	if _, err := a.store.Tag(q.manifestKey(m.digest)); err == nil {
+		return nil
+	}
+	return a.store.SetTag(q.manifestKey(m.digest), cache.Tag{Digest: m.digest, MediaType: m.mediaType, Size: int64(len(m.body)), Seen: now})
+}
+
+func (q *request) manifestKey(d cache.Digest) cache.Key {
+	return cache.Key{Registry: q.registry, Repo: q.repo, Tag: d.String(), Variant: "holds"}
+}
+
+func (a *access) knows(q *request, d cache.Digest) bool {
+	if a.holds.Contains(holding{q.registry, q.repo, d}) {
+		return true
+	}
+	if q.kind != kindManifest {
+		return false
+	}
+	_, err := a.store.Tag(q.manifestKey(d))
+	return err == nil
+}
+
+// probeDue tells, once in a while, that it should be found out whether everybody may read the repository.
+func (a *access) probeDue(q *request, now time.Time) bool {
+	p := proof{registry: q.registry, repo: q.repo}
+	if at, ok := a.proofs.Peek(p); ok && now.Sub(at) < publicRenew {
+		return false
+	}
+	if last, ok := a.asked.Peek(p); ok && now.Sub(last) < probeEvery {
+		return false
+	}
+	a.asked.Add(p, now)
+	return true
+}
+
+// mayRead tells whether the request's content may go out from what is held: the caller's right to the repository is proven, and
+// the repository is known to contain the digest. Where it is not known, upstream is asked with the caller's own credential; where
+// upstream cannot be asked, what was known before counts.
+func (s *Server) mayRead(q *request, r *http.Request) error {
+	now := s.now()
+	knows := s.access.knows(q, q.digest)
+	if knows && s.access.proven(q, r, now) {
+		return nil
+	}
+	err := s.prove(q, r)
+	if err != nil && troubled(err) && knows && s.access.provenBefore(q, r, s.cfg.MaxStale, now) {
+		return nil
+	}
+	return err
+}
+
+// prove asks upstream whether this caller gets this digest from this repository. Callers with the same credential share a question.
+func (s *Server) prove(q *request, r *http.Request) error {
+	who := s.access.fingerprint(r)
+	key := strings.Join([]string{"prove", q.registry, q.repo, q.kind, q.ref, string(who[:]), strconv.FormatBool(q.anonymous)}, "\n")
+	done := s.lookups.DoChan(key, func() (any, error) {
+		_, err := s.describe(s.ctx, q, r)
+		if err == nil {
+			s.access.note(q, q.digest)
+		}
+		return nil, err
+	})
+	select {
+	case res := <-done:
+		return res.Err
+	case <-r.Context().Done():
+		return context.Cause(r.Context())
+	}
+}
+
+// probe finds out behind the request's back whether everybody may read the repository, so that the next caller needs no proof.
+func (s *Server) probe(q *request, ref string) {
+	if s.cfg.Offline || !s.access.probeDue(q, s.now()) {
+		return
+	}
+	// Not a copy of all of q: its own goroutine may be writing down how the request ended.
+	p := request{door: q.door, host: q.host, reg: q.reg, registry: q.registry, kind: kindManifest, repo: q.repo, anonymous: true}
+	s.spawn(nil, func() {
+		r := (&http.Request{Method: http.MethodHead, Header: http.Header{"Accept": {manifestTypes}}}).WithContext(s.ctx)
+		s.head(s.ctx, &p, r, ref) // a yes is a grant to everybody
+	})
+}

@@ -1,0 +1,227 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/entrepot/entrepot/cache"
+	"github.com/entrepot/entrepot/proxy/upstream"
+)
+
+// The error codes of the OCI distribution-spec that we use ourselves.
+const (
+	codeBlobUnknown     = "BLOB_UNKNOWN"
+	codeDenied          = "DENIED"
+	codeDigestInvalid   = "DIGEST_INVALID"
+	codeManifestInvalid = "MANIFEST_INVALID"
+	codeManifestUnknown = "MANIFEST_UNKNOWN"
+	codeNameInvalid     = "NAME_INVALID"
+	codeRangeInvalid    = "RANGE_INVALID" // not of the specification, which has none for this
+	codeNameUnknown     = "NAME_UNKNOWN"
+	codeTagInvalid      = "TAG_INVALID"
+	codeUnauthorized    = "UNAUTHORIZED"
+	codeUnsupported     = "UNSUPPORTED"
+	codeUnavailable     = "UNAVAILABLE"
+)
+
+// The words of the log's cache field.
+const (
+	cacheHit         = "HIT"
+	cacheMiss        = "MISS"
+	cacheCollapsed   = "COLLAPSED"
+	cacheRevalidated = "REVALIDATED"
+	cacheStale       = "STALE"
+	cacheBypass      = "BYPASS"
+)
+
+// cacheStatus is the Cache-Status field (RFC 9211) for each of them.
+var cacheStatus = map[string]string{
+	cacheHit:         "entrepot; hit",
+	cacheMiss:        "entrepot; fwd=uri-miss; stored",
+	cacheCollapsed:   "entrepot; fwd=uri-miss; collapsed",
+	cacheRevalidated: "entrepot; fwd=stale; fwd-status=304; detail=REVALIDATED",
+	cacheStale:       "entrepot; hit; detail=STALE",
+	cacheBypass:      "entrepot; fwd=bypass",
+}
+
+func (q *request) outcome(w http.ResponseWriter, word string) {
+	q.cache = word
+	w.Header().Set("Cache-Status", cacheStatus[word])
+}
+
+// errorBody is the OCI error body (distribution-spec, "Error Codes"). Docker shows the message to people.
+func errorBody(code, message string) []byte {
+	type entry struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	b, _ := json.Marshal(map[string][]entry{"errors": {{code, message}}}) // strings always marshal
+	return append(b, '\n')
+}
+
+// refuse answers with an error of our own.
+func (q *request) refuse(w http.ResponseWriter, status int, code, message string) {
+	if q.err == nil {
+		q.err = errors.New(message)
+	}
+	if q.cache == "" {
+		q.outcome(w, cacheBypass)
+	}
+	body := errorBody(code, message)
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	w.Write(body)
+}
+
+// answered is a registry's own answer in place of what was asked for: a refusal, a miss, a limit. It is small and held in memory.
+type answered struct {
+	registry string
+	host     string // who said it, where that is not the registry itself but a storage that it redirected to
+	status   int
+	header   http.Header
+	body     []byte
+}
+
+// maxErrorBody is how much of an error's body is passed on.
+const maxErrorBody = 64 << 10
+
+// takeAnswer reads and closes resp, the answer to u.
+func takeAnswer(u upstream.Request, resp *http.Response) *answered {
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	a := &answered{registry: u.Registry.Name, status: resp.StatusCode, header: resp.Header, body: body}
+	if host := resp.Request.URL.Host; !sameAuthority(host, u.Base.Host) {
+		a.host = host
+	}
+	return a
+}
+
+func (a *answered) Error() string {
+	if a.status == http.StatusLoopDetected { // our own answer to ourselves, and to a HEAD it has no words
+		return loopMessage
+	}
+	if a.host != "" {
+		return fmt.Sprintf("%s, to which %s redirects, answers %d %s", a.host, a.registry, a.status, http.StatusText(a.status))
+	}
+	return fmt.Sprintf("%s answers %d %s", a.registry, a.status, http.StatusText(a.status))
+}
+
+// Personal: a refused credential is nobody else's business. A storage gets none: its no is a fault, of a signature or a firewall.
+func (a *answered) Personal() bool {
+	return a.host == "" && (a.status == http.StatusUnauthorized || a.status == http.StatusForbidden)
+}
+
+// troubled tells whether upstream could not say, in which case what we remember may stand in for its answer.
+func troubled(err error) bool {
+	var a *answered
+	if errors.As(err, &a) {
+		return a.host != "" || a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout
+	}
+	var u *upstream.Error
+	return errors.As(err, &u) || errors.Is(err, errImpatient)
+}
+
+// passedOn are the fields of an upstream error that a client can act on.
+var passedOn = []string{"Content-Type", "Www-Authenticate", "Retry-After", "Docker-Distribution-Api-Version", "Ratelimit-Limit", "Ratelimit-Remaining", "Docker-Ratelimit-Source"}
+
+// fail answers with what went wrong upstream: its own words where it had some, and its class of status in any case, so that nobody
+// takes a refused credential for a missing image.
+func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
+	q.err = err
+	if q.cache == "" {
+		q.outcome(w, cacheBypass)
+	}
+	var a *answered
+	var no *upstream.Refused
+	var silent *upstream.Error
+	switch {
+	case errors.As(err, &a) && a.host != "" && a.status != http.StatusTooManyRequests:
+		q.retryLater(w, http.StatusServiceUnavailable, err)
+	case errors.As(err, &a):
+		if a.status == http.StatusUnauthorized && r.Header.Get("Authorization") == "" {
+			q.err = nil // the registry asks who is there, as it does at the start of every pull
+		}
+		q.relayAnswer(w, a)
+	case errors.As(err, &no):
+		if no.Challenge != "" {
+			w.Header().Set("Www-Authenticate", no.Challenge)
+		}
+		q.refuse(w, http.StatusUnauthorized, codeUnauthorized, no.Error()+": log in, or the repository does not exist")
+	case errors.Is(err, upstream.ErrOurselves):
+		q.refuse(w, http.StatusLoopDetected, codeDenied, loopMessage)
+	case errors.Is(err, errImpatient):
+		q.retryLater(w, http.StatusServiceUnavailable, err)
+	case r.Context().Err() != nil:
+		q.status = statusClientGone
+	case errors.Is(err, errNoManifest) && !errors.As(err, &silent): // a layer's digest, say
+		q.refuse(w, http.StatusNotFound, codeManifestUnknown, err.Error())
+	case errors.As(err, &silent) && silent.Timeout():
+		q.retryLater(w, http.StatusGatewayTimeout, err)
+	default:
+		q.retryLater(w, http.StatusServiceUnavailable, err)
+	}
+}
+
+// statusClientGone stands in the log where there was nobody left to answer (nginx's convention).
+const statusClientGone = 499
+
+func (q *request) retryLater(w http.ResponseWriter, status int, err error) {
+	w.Header().Set("Retry-After", "5")
+	q.refuse(w, status, codeUnavailable, err.Error())
+}
+
+func (q *request) relayAnswer(w http.ResponseWriter, a *answered) {
+	h := w.Header()
+	for _, name := range passedOn {
+		if v, ok := a.header[name]; ok {
+			h[name] = v
+		}
+	}
+	if !json.Valid(bytes.TrimSpace(a.body)) {
+		q.refuse(w, a.status, codeOf(a.status, q.kind), a.Error())
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(len(a.body)))
+	w.WriteHeader(a.status)
+	w.Write(a.body)
+}
+
+func codeOf(status int, kind string) string {
+	switch {
+	case status == http.StatusUnauthorized:
+		return codeUnauthorized
+	case status == http.StatusForbidden, status == http.StatusLoopDetected:
+		return codeDenied
+	case status == http.StatusTooManyRequests:
+		return "TOOMANYREQUESTS"
+	case status == http.StatusNotFound && kind == kindBlob:
+		return codeBlobUnknown
+	case status == http.StatusNotFound:
+		return codeManifestUnknown
+	case status >= 500:
+		return codeUnavailable
+	}
+	return codeUnsupported
+}
+
+// describe sets the fields that every answer with content has. HEAD and GET have the same.
+func describe(w http.ResponseWriter, d cache.Digest, mediaType string) {
+	h := w.Header()
+	h.Set("Docker-Content-Digest", d.String())
+	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	h.Set("Etag", `"`+d.String()+`"`)
+	h.Set("Content-Type", mediaType)
+	h.Set("X-Content-Type-Options", "nosniff")
+}
+
+func age(w http.ResponseWriter, since, now time.Time) {
+	w.Header().Set("Age", strconv.Itoa(max(0, int(now.Sub(since).Seconds()))))
+}

@@ -1,0 +1,187 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/elazarl/goproxy"
+
+	"github.com/entrepot/entrepot/hosts"
+)
+
+// newConnect makes goproxy the front for CONNECT. It parses and dispatches; every accepted connection is taken over by hijack and
+// handed to the inbox or to a tunnel. Its own TLS interception is never used: it does not notice clients that leave, answers HEAD
+// without a length, and has neither deadlines nor limits.
+func (s *Server) newConnect() http.Handler {
+	p := goproxy.NewProxyHttpServer()
+	p.Logger = quiet{}
+	p.Tr = &http.Transport{Proxy: nil, DialContext: refuseDial} // nothing goes out by goproxy itself
+	p.ConnectDial = nil
+	p.OnRequest().HandleConnectFunc(func(host string, ctx *goproxy.ProxyCtx) (*goproxy.ConnectAction, string) {
+		return &goproxy.ConnectAction{Action: goproxy.ConnectHijack, Hijack: func(r *http.Request, c net.Conn, _ *goproxy.ProxyCtx) {
+			authority, no := s.judgeConnect(r)
+			if no != nil {
+				s.rejectConnect(r, c, no)
+				return
+			}
+			s.enterByConnect(r, c, authority)
+		}}, host
+	})
+	return p
+}
+
+// judgeConnect finds the target of a CONNECT, or why it will not be served. A loop is recognised by our pseudonym in Via.
+func (s *Server) judgeConnect(r *http.Request) (authority string, no *rejection) {
+	authority, err := connectAuthority(r)
+	switch {
+	case err != nil:
+		return "", &rejection{http.StatusBadRequest, codeUnsupported, err.Error()}
+	case s.looped(r):
+		return "", &rejection{http.StatusLoopDetected, codeDenied, loopMessage}
+	}
+	if reg, known := s.table.Load().Lookup(authority); known && reg.Mode == hosts.Refuse {
+		return "", &rejection{http.StatusForbidden, codeDenied, reg.Name + " is refused by the configuration of this proxy"}
+	}
+	return authority, nil
+}
+
+// rejection is why a CONNECT is not served.
+type rejection struct {
+	status        int
+	code, message string
+}
+
+// rejectConnect answers and ends the connection: what follows a refused CONNECT is not for us to parse (RFC 9931). It owns c.
+func (s *Server) rejectConnect(r *http.Request, c net.Conn, no *rejection) {
+	q := &request{door: doorProxy, registry: r.Host, kind: kindTunnel, cache: cacheBypass, status: no.status, err: errors.New(no.message)}
+	s.logLine(q, r, 0, 0)
+	writeRaw(c, no.status, no.code, no.message)
+	s.spawn(c, func() { hangUp(c) })
+}
+
+// connectAuthority judges the target of a CONNECT as it was written, since net/http is generous: it takes what stands before an @ or
+// behind a slash for something else, and a Host field where there is no target. A port is part of it (RFC 9110, section 9.3.6);
+// without one goproxy would go to 80. The result is in one spelling, so that no other one gets round a registry's rules.
+func connectAuthority(r *http.Request) (string, error) {
+	host, port, err := net.SplitHostPort(r.RequestURI)
+	if err != nil || host == "" {
+		return "", fmt.Errorf("CONNECT %.100q: want host:port", r.RequestURI)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return "", fmt.Errorf("CONNECT %.100q: %.20q is not a port", r.RequestURI, port)
+	}
+	if !plausibleHost(host) {
+		return "", fmt.Errorf("CONNECT %.100q: not a host name", r.RequestURI)
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil
+}
+
+// enterByConnect is called with a connection whose CONNECT was accepted. It owns c.
+func (s *Server) enterByConnect(r *http.Request, c net.Conn, authority string) {
+	reg, known := s.table.Load().Lookup(authority)
+	if !known || reg.Mode != 0 {
+		s.spawn(c, func() { s.tunnel(r, c, authority) })
+		return
+	}
+	w := c.(*wire) // as replayingHijacker made it
+	w.door, w.authority = doorProxy, authority
+	if _, err := io.WriteString(c, connectEstablished); err != nil {
+		c.Close()
+		return
+	}
+	s.spawn(w, func() { s.enterRegistry(w) })
+}
+
+const connectEstablished = "HTTP/1.1 200 Connection established\r\n\r\n"
+
+// enterRegistry looks whether the client speaks TLS in its tunnel. Some send plain HTTP, to registries on port 80.
+func (s *Server) enterRegistry(w *wire) {
+	_, err := s.sniff(w)
+	if err == nil {
+		s.intercept(w)
+		return
+	}
+	if err == errNotTLS {
+		s.inbox.push(w)
+		return
+	}
+	s.log.Debug().Err(err).Str("door", w.door).Stringer("client", w.RemoteAddr()).Msg("no usable ClientHello")
+	w.Close()
+}
+
+// serveConnect gives a CONNECT to goproxy, and mends that it drops what the client sent right behind it: the hijacked reader's
+// bytes are read again. Only the proxy door is a proxy: neither the other doors nor an intercepted connection lead anywhere else.
+func (s *Server) serveConnect(w http.ResponseWriter, r *http.Request) {
+	if at := r.Context().Value(wireKey{}).(*wire); at.door != doorProxy || at.authority != "" {
+		s.refuseNested(w, r, at)
+		return
+	}
+	s.connect.ServeHTTP(&replayingHijacker{w}, r)
+}
+
+func (s *Server) refuseNested(rw http.ResponseWriter, r *http.Request, at *wire) {
+	q := &request{door: at.door, registry: r.Host, kind: kindTunnel}
+	w := &countingWriter{ResponseWriter: rw}
+	defer s.finish(q, w, r, s.now())
+	w.Header().Set("Allow", "GET, HEAD")
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+	q.refuse(w, http.StatusMethodNotAllowed, codeUnsupported, "CONNECT is served at the proxy door only (--proxy-listen)")
+}
+
+type replayingHijacker struct{ http.ResponseWriter }
+
+// Hijack implements http.Hijacker.
+func (h *replayingHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	w, ok := c.(*wire)
+	if !ok {
+		w = &wire{Conn: c}
+	}
+	w.replay = bytes.NewReader(bytes.Clone(early))
+	return w, rw, nil
+}
+
+// refusal is an answer that ends the connection: what follows a refused CONNECT is not for us to parse (RFC 9931).
+func refusal(r *http.Request, status int, code, message string) *http.Response {
+	body := errorBody(code, message)
+	return &http.Response{
+		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r, Close: true,
+		Header:        http.Header{"Content-Type": {"application/json"}},
+		ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
+	}
+}
+
+// hangUp closes a connection that was just told why. Bytes of the client that nobody read would make the kernel send a reset, which
+// can overtake the answer and destroy it (RFC 9112, section 9.6): the client gets a moment to read and to stop. It owns c.
+func hangUp(c net.Conn) {
+	defer c.Close()
+	endDirection(c)
+	c.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, c, 1<<20)
+}
+
+const lingerTime = time.Second
+
+func writeRaw(w io.Writer, status int, code, message string) {
+	refusal(nil, status, code, message).Write(w)
+}
+
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}

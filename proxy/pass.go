@@ -1,0 +1,188 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/entrepot/entrepot/hosts"
+	"github.com/entrepot/entrepot/proxy/upstream"
+)
+
+// pass streams a request to its registry and the answer back: pushes, tokens, listings, whatever is not a pull. Nothing of it is
+// kept.
+func (s *Server) pass(q *request, w *countingWriter, r *http.Request, path string) {
+	q.outcome(w, cacheBypass)
+	if s.cfg.Offline {
+		s.passFailed(q, w, r, &upstream.Error{Registry: q.registry, Err: errOffline})
+		return
+	}
+	if readOnly(r) && (q.kind == kindPing || q.anonymous && q.kind != kindToken) {
+		s.passLook(q, w, r, path)
+		return
+	}
+	base := q.reg.UpstreamURL(q.host)
+	if strings.EqualFold(hostOf(q.host), hubIndex) && !strings.HasPrefix(path, "/v2") {
+		base = &url.URL{Scheme: "https", Host: hubIndex}
+	}
+	s.reverse(q, s.upstream.Bare(s.passing(q, r, base)), func(out *http.Request) {
+		out.URL.Scheme, out.URL.Host, out.Host = base.Scheme, base.Host, base.Host
+		out.URL.RawQuery = withoutNS(out.URL)
+		if q.door == doorMirror {
+			out.URL.Path, out.URL.RawPath = path, ""
+		}
+		out.URL.Path = base.Path + out.URL.Path
+	}).ServeHTTP(w, r)
+}
+
+// passing is how upstream is asked for what is passed on: a registry may take its time over the end of a push.
+func (s *Server) passing(q *request, r *http.Request, base *url.URL) upstream.Request {
+	u := upstream.Request{Registry: q.reg, Base: base, Kind: q.kind, Patience: s.waits.exchange(q)}
+	if !readOnly(r) {
+		u.Patience = -1
+	}
+	return u
+}
+
+// hubIndex is Docker Hub's host for search and the v1 API, which its registry host does not have.
+const hubIndex = "index.docker.io"
+
+// passUnknown passes on a plain HTTP request to a host that is no registry, as a forward proxy does.
+func (s *Server) passUnknown(q *request, w *countingWriter, r *http.Request) {
+	q.outcome(w, cacheBypass)
+	if r.URL.Scheme != "http" {
+		q.refuse(w, http.StatusBadRequest, codeUnsupported, "a proxy is asked for "+r.URL.Scheme+" URLs by CONNECT")
+		return
+	}
+	s.reverse(q, s.upstream.Bare(s.passing(q, r, r.URL)), func(*http.Request) {}).ServeHTTP(w, r)
+}
+
+// reverse is net/http's own reverse proxy: hop-by-hop fields, trailers, informational answers and flushing are as it does them.
+func (s *Server) reverse(q *request, rt http.RoundTripper, rewrite func(*http.Request)) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Transport:     rt,
+		FlushInterval: -1,
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.Header.Del("Upgrade")
+			p.Out.Header.Del("Connection")
+			p.Out.Header.Add("Via", "1.1 "+s.via)
+			p.Out.URL.RawQuery = p.In.URL.RawQuery // as it was sent: httputil leaves out what it cannot parse, a signature perhaps
+			rewrite(p.Out)
+		},
+		ModifyResponse: func(resp *http.Response) error {
+			if q.kind == kindManifest && !readOnly(resp.Request) && resp.StatusCode < 300 {
+				s.forget(q) // before the pusher knows, who may leave with the header and ask for the tag at once
+			}
+			if q.door == doorHTTP {
+				s.plainRealm(q, resp.Header)
+			}
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			s.passFailed(q, w, r, err)
+		},
+		ErrorLog: s.http.ErrorLog,
+	}
+}
+
+// passLook asks as for a pull, with redirects followed here and a token of ours where the client brings none: for pings, which
+// k8s.gcr.io redirects to another host, and for listings by the mirror.
+func (s *Server) passLook(q *request, w *countingWriter, r *http.Request, path string) {
+	u := s.question(q, r, r.Method, q.kind, q.ref)
+	u.Path = (&url.URL{Path: path, RawQuery: withoutNS(r.URL)}).String()
+	resp, err := s.upstream.Do(r.Context(), u)
+	if err != nil {
+		s.passFailed(q, w, r, err)
+		return
+	}
+	defer resp.Body.Close()
+	if q.door == doorHTTP {
+		s.plainRealm(q, resp.Header)
+	}
+	if resp.StatusCode >= 300 {
+		q.fail(w, r, takeAnswer(u, resp))
+		return
+	}
+	h := w.Header()
+	for _, name := range append([]string{"Content-Length", "Docker-Content-Digest", "Oci-Filters-Applied"}, passedOn...) {
+		if v, ok := resp.Header[name]; ok {
+			h[name] = v
+		}
+	}
+	for _, link := range resp.Header.Values("Link") {
+		h.Add("Link", q.ownLink(link, r.URL))
+	}
+	w.WriteHeader(resp.StatusCode)
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		q.err = err
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// passFailed answers for a registry that cannot be asked. A client that begins a pull with a ping or a token must not fail there when
+// all it wants is held here: the ping gets a yes, the token is one that proves nothing, so that what it opens is what everybody reads.
+func (s *Server) passFailed(q *request, w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case q.reg.Mode != hosts.Cache || r.Context().Err() != nil:
+		q.fail(w, r, err)
+	case q.kind == kindPing:
+		q.err = err
+		q.outcome(w, cacheStale)
+		s.servePing(w)
+	case q.kind == kindToken:
+		q.err = err
+		s.serveToken(q, w)
+	default:
+		q.fail(w, r, err)
+	}
+}
+
+// serveToken answers in a realm's place. The token is worth nothing: it lives for the shortest time that clients respect.
+func (s *Server) serveToken(q *request, w http.ResponseWriter) {
+	const body = `{"token":"entrepot-offline","access_token":"entrepot-offline","expires_in":60}`
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	q.outcome(w, cacheStale)
+	io.WriteString(w, body)
+}
+
+// ownLink makes the target of a Link field (RFC 8288), the next page of a list, lead here again: the path that the client asked for,
+// with the query that upstream wants and the ns that the client said.
+func (q *request) ownLink(link string, asked *url.URL) string {
+	target, rest, found := strings.Cut(strings.TrimPrefix(strings.TrimSpace(link), "<"), ">")
+	u, err := url.Parse(target)
+	if !found || err != nil {
+		return link
+	}
+	query := u.Query()
+	if ns := asked.Query().Get("ns"); ns != "" {
+		query.Set("ns", ns)
+	}
+	return "<" + (&url.URL{Path: asked.Path, RawQuery: query.Encode()}).String() + ">" + rest
+}
+
+// plainRealm sends a client of the http door to the http door for its token too, where the realm is a host that it reaches through
+// us: it came here because it does not speak TLS with us.
+func (s *Server) plainRealm(q *request, h http.Header) {
+	for i, c := range h["Www-Authenticate"] {
+		for _, ch := range upstream.ParseChallenges([]string{c}) {
+			realm, err := url.Parse(ch.Params["realm"])
+			if err != nil || realm.Scheme != "https" {
+				continue
+			}
+			if at, known := s.table.Load().Lookup(realm.Host); known && at.Name == q.registry {
+				plain := *realm
+				plain.Scheme = "http"
+				h["Www-Authenticate"][i] = strings.Replace(c, realm.String(), plain.String(), 1)
+			}
+		}
+	}
+}
+
+var errShort = errors.New("the answer ended before its length")

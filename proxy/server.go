@@ -1,0 +1,234 @@
+// Package proxy brings a client's request to the cache or the registry and the answer back.
+//
+// Doors accept connections and find out where the client wants to go; they hand them to one inbox; behind the inbox stands one
+// http.Server with one handler, whose list of decisions is docs/request-handling.md and reads top to bottom in handler.go. The
+// invariant: a byte from the cache goes out only to a caller whose right to that repository is proven.
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/entrepot/entrepot/ca"
+	"github.com/entrepot/entrepot/cache"
+	"github.com/entrepot/entrepot/hosts"
+	"github.com/entrepot/entrepot/proxy/upstream"
+)
+
+// Config says what a Server needs and how it behaves. Table, CA and Store are required.
+type Config struct {
+	Table    *hosts.Table
+	Resolver *hosts.Resolver // nil: the system's
+	CA       *ca.Authority
+	Store    *cache.Store
+
+	UpstreamRoots *x509.CertPool // nil: the system's
+	AllowNets     []netip.Prefix // upstream addresses allowed though private or loopback
+	AllowClients  []netip.Prefix // who may use the doors; nil: loopback and private networks
+
+	ManifestTTL time.Duration // how long a tag is served without asking upstream; zero: one minute
+	MaxStale    time.Duration // how long it is served when upstream cannot be asked; zero: a week
+	Offline     bool          // never ask upstream
+
+	Log zerolog.Logger
+	// Dial replaces resolving and dialling; tests seal the network here. Nil means the guarded dialler.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Server is the doors, the inbox and the handler.
+type Server struct {
+	cfg      Config
+	table    atomic.Pointer[hosts.Table]
+	inbox    *inbox
+	http     *http.Server
+	tls      *tls.Config  // of intercepted connections
+	connect  http.Handler // of CONNECT requests
+	upstream *upstream.Client
+	access   *access
+	lookups  singleflight.Group // questions about tags
+	budgets  budgets
+	waits    waits
+	metrics  *metrics
+	log      zerolog.Logger
+	now      func() time.Time
+	via      string // our pseudonym in Via (RFC 9110, section 7.6.3), another one in each process
+
+	ctx    context.Context // of what outlives a request; ends with Shutdown
+	cancel context.CancelFunc
+	work   sync.WaitGroup // accept loops, sniffs, tunnels, probes: Shutdown waits for them
+
+	verifying sync.Mutex
+
+	mu        sync.Mutex
+	listeners map[net.Listener]bool
+	tunnels   map[net.Conn]bool
+	closing   bool
+}
+
+// Limits on a client.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 3 * time.Minute // longer than any client keeps an idle connection, so that none is closed under a request
+	maxHeaderBytes    = 64 << 10
+	maxStreams        = 250 // per HTTP/2 connection
+)
+
+// New makes a Server that listens nowhere yet.
+func New(cfg Config) (*Server, error) {
+	if cfg.Table == nil || cfg.CA == nil || cfg.Store == nil {
+		return nil, errors.New("new proxy: Table, CA and Store are needed")
+	}
+	if cfg.ManifestTTL == 0 {
+		cfg.ManifestTTL = time.Minute
+	}
+	if cfg.MaxStale == 0 {
+		cfg.MaxStale = 7 * 24 * time.Hour
+	}
+	if cfg.AllowClients == nil {
+		cfg.AllowClients = privateNets()
+	}
+	s := &Server{
+		cfg: cfg, inbox: newInbox(), log: cfg.Log, now: time.Now, via: pseudonym(), waits: usualWaits(),
+		listeners: map[net.Listener]bool{}, tunnels: map[net.Conn]bool{},
+	}
+	s.table.Store(cfg.Table)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.metrics = newMetrics(s)
+	s.access = newAccess(cfg.Store)
+	s.upstream = upstream.New(s.upstreamConfig())
+	s.tls = s.tlsConfig()
+	s.connect = s.newConnect()
+	s.http = s.newHTTP()
+	s.work.Go(func() { s.http.Serve(s.inbox) }) // ends when the inbox is closed
+	return s, nil
+}
+
+func (s *Server) upstreamConfig() upstream.Config {
+	cfg := upstream.Config{
+		Roots: s.cfg.UpstreamRoots, AllowNets: s.cfg.AllowNets, Dial: s.cfg.Dial,
+		Agent: "entrepot", Via: s.via, Ours: s.cfg.CA.Made, Observe: s.observe,
+	}
+	if s.cfg.Resolver != nil {
+		cfg.Resolve = s.cfg.Resolver.Lookup
+	}
+	return cfg
+}
+
+// observe takes in what every answer from upstream tells beside its content.
+func (s *Server) observe(q upstream.Request, resp *http.Response, _ error) {
+	status := 0
+	if resp != nil {
+		status = resp.StatusCode
+		if sameAuthority(resp.Request.URL.Host, q.Base.Host) {
+			s.budgets.note(q.Registry.Name, resp, s.now())
+		}
+	}
+	s.metrics.upstreamAnswer(q.Registry.Name, q.Kind, status)
+}
+
+func (s *Server) newHTTP() *http.Server {
+	return &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		TLSConfig:         s.tls,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ErrorLog:          log.New(newServerNoise(s.log), "", 0),
+		BaseContext:       func(net.Listener) context.Context { return s.ctx },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, wireKey{}, wireOf(c))
+		},
+	}
+}
+
+type wireKey struct{}
+
+// tlsConfig is shared by all intercepted connections, so that clients can resume sessions. TLS 1.2 is offered with AEAD suites only.
+func (s *Server) tlsConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		CipherSuites: []uint16{
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return s.cfg.CA.Certificate(hostOf(wireOf(hello.Conn).authority))
+		},
+	}
+}
+
+// SetTable replaces the registries. Requests under way end by the old rules.
+func (s *Server) SetTable(t *hosts.Table) { s.table.Store(t) }
+
+// spawn runs f, for which Shutdown waits. Once that has begun nothing new is, and c, if there is one, is closed instead.
+func (s *Server) spawn(c io.Closer, f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		if c != nil {
+			c.Close()
+		}
+		return
+	}
+	s.work.Go(f)
+}
+
+// Shutdown stops accepting, lets transfers end until ctx does, then cuts what is left. The Store stays open; its owner closes it.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	for l := range s.listeners {
+		l.Close()
+	}
+	s.mu.Unlock()
+	err := s.http.Shutdown(ctx) // closes the inbox
+	s.waitForTunnels(ctx)
+	s.cancel()
+	s.http.Close()
+	s.work.Wait()
+	s.upstream.Close()
+	return err
+}
+
+func pseudonym() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return "entrepot-" + hex.EncodeToString(b[:])
+}
+
+// privateNets are loopback, link-local and the private networks of RFC 1918, RFC 6598 and RFC 4193.
+func privateNets() []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range []string{
+		"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10",
+	} {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+// hostOf is the host of an authority, "quay.io" of "quay.io:443".
+func hostOf(authority string) string {
+	if host, _, err := net.SplitHostPort(authority); err == nil {
+		return host
+	}
+	return strings.Trim(authority, "[]")
+}

@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+var errNoDial = errors.New("goproxy may not dial")
+
+func refuseDial(context.Context, string, string) (net.Conn, error) { return nil, errNoDial }
+
+// tunnel carries bytes between the client and authority, untouched. It owns c and returns when both directions have ended. A client
+// that asked for it by CONNECT hears how it went.
+func (s *Server) tunnel(r *http.Request, c net.Conn, authority string) {
+	defer c.Close()
+	start := s.now()
+	q := &request{door: doorProxy, registry: authority, kind: kindTunnel, cache: cacheBypass}
+	if r.Method != http.MethodConnect {
+		q.door = doorTLS
+	}
+	q.reg, _ = s.table.Load().Lookup(authority)
+	target, err := s.upstream.Dial(s.ctx, q.reg, authority)
+	if err != nil {
+		q.err = err
+		q.status = http.StatusBadGateway
+		s.logLine(q, r, 0, s.now().Sub(start))
+		if q.door == doorProxy {
+			writeRaw(c, q.status, codeUnavailable, "tunnel to "+authority+": "+err.Error())
+			hangUp(c)
+		}
+		return
+	}
+	defer target.Close()
+	q.status = http.StatusOK
+	if !s.track(c, target) {
+		return
+	}
+	defer s.untrack(c, target)
+	if q.door == doorProxy {
+		if _, err := io.WriteString(c, connectEstablished); err != nil {
+			return
+		}
+	}
+	n := relay(c, target)
+	s.logLine(q, r, n, s.now().Sub(start))
+}
+
+// relay copies both ways until both are done, passes each end on as a half-close, and returns the bytes that went to the client.
+func relay(client, target net.Conn) int64 {
+	var down atomic.Int64
+	done := make(chan struct{})
+	go func() { // ends with the connections; relay waits for it
+		defer close(done)
+		copyToClient(client, target, &down)
+	}()
+	copyToTarget(target, client)
+	<-done
+	return down.Load()
+}
+
+func copyToClient(client, target net.Conn, n *atomic.Int64) {
+	k, _ := io.Copy(client, target)
+	n.Add(k)
+	endDirection(client)
+}
+
+func copyToTarget(target, client net.Conn) {
+	io.Copy(target, client)
+	endDirection(target)
+}
+
+// endDirection passes the end of one direction on. The other may go on for as long as it likes: a download whose client has said
+// all it had to say. Dead peers are found by TCP keep-alive.
+func endDirection(to net.Conn) {
+	if c, ok := to.(interface{ CloseWrite() error }); ok {
+		c.CloseWrite()
+	} else {
+		to.Close()
+	}
+}
+
+// track counts a tunnel in, so that Shutdown can end it. False means that it comes too late.
+func (s *Server) track(conns ...net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	for _, c := range conns {
+		s.tunnels[c] = true
+	}
+	return true
+}
+
+func (s *Server) untrack(conns ...net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range conns {
+		delete(s.tunnels, c)
+	}
+}
+
+// waitForTunnels gives tunnels until ctx ends and then cuts them.
+func (s *Server) waitForTunnels(ctx context.Context) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for s.openTunnels() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			s.cutTunnels()
+			return
+		}
+	}
+}
+
+func (s *Server) openTunnels() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.tunnels)
+}
+
+func (s *Server) cutTunnels() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.tunnels {
+		c.Close()
+	}
+}

@@ -1,0 +1,68 @@
+package proxy
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/entrepot/entrepot/testdata/world"
+)
+
+// unplug makes every host of the world refuse connections.
+func (st *site) unplug() {
+	for _, name := range st.world.Names() {
+		st.world.Host(name).Fault(world.Fault{Kind: world.Refuse, Times: -1})
+	}
+}
+
+// TestUnplugged: with every registry and realm dead, also after a restart, a cached public image is pulled by every door, with
+// --offline without a single packet (rpardini/docker-registry-proxy #72, harbor #12853, distribution #1435).
+func TestUnplugged(t *testing.T) {
+	for _, door := range []string{doorProxy, doorTLS, doorHTTP, doorMirror} {
+		t.Run(door, func(t *testing.T) {
+			st := newSite(t)
+			refs := []string{"docker.io/library/alpine:3.20", "quay.io/org/tool:v1", "registry.k8s.io/pause:3.10"}
+			for i, ref := range refs {
+				p := st.world.Push(t, ref, world.Image(t, uint64(i), 200<<10))
+				st.pull(door, ref)
+				st.awaitPublic(ref, p.Digest)
+			}
+			st.unplug()
+			for _, ref := range refs {
+				st.pull(door, ref)
+			}
+			st.restart()
+			for _, ref := range refs {
+				st.pull(door, ref)
+			}
+			st.world.Heal()
+			st.world.Reset()
+			st.restart(func(c *Config) { c.Offline = true })
+			for _, ref := range refs {
+				st.pull(door, ref)
+			}
+			st.world.Silent(t)
+		})
+	}
+}
+
+// TestUnpluggedBlobsAfterTag: a dockerd that has kept the manifests of an image it removed asks for the tag and then for blobs. After
+// a restart with upstream dead it gets them all the same.
+func TestUnpluggedBlobsAfterTag(t *testing.T) {
+	st := newSite(t)
+	const ref = "quay.io/org/tool:v1"
+	p := st.world.Push(t, ref, world.Index(t, 1, 64<<10))
+	m, err := st.pull(doorProxy, ref).Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.awaitPublic(ref, p.Digest)
+	st.unplug()
+	st.restart()
+	url := "https://quay.io/v2/org/tool/"
+	if resp, body := st.do(doorProxy, http.MethodHead, url+"manifests/v1", "Accept", manifestTypes); resp.StatusCode != http.StatusOK {
+		t.Fatalf("tag: got %s: %s", resp.Status, body)
+	}
+	if resp, body := st.get(doorProxy, url+"blobs/"+m.Config.Digest.String()); resp.StatusCode != http.StatusOK {
+		t.Errorf("config: got %s: %s", resp.Status, body)
+	}
+}
