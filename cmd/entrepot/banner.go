@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/rs/zerolog"
+)
+
+// announce says that the doors are open: to a person as a banner, to a machine as one line of the log.
+// The addresses are those that were bound, so a port 0 can be found out.
+func (p program) announce(c config, h *house, doors [doorCount]net.Listener, log zerolog.Logger) {
+	cert, err := parseRoot(h.authority.RootPEM())
+	if err != nil {
+		log.Warn().Err(err).Msg("the CA cannot be shown")
+	}
+	if p.logFormat(c) == "console" {
+		fmt.Fprint(p.stdout, p.banner(c, cert, doors))
+		return
+	}
+	line := log.Info().Str("version", p.release()).Str("data_dir", c.DataDir).Str("ca", c.certPath()).
+		Str("ca_sha256", cert.fingerprint).Time("ca_not_after", cert.end)
+	for i, l := range doors {
+		line = line.Str(doorKinds()[i].name, address(l))
+	}
+	line.Msg("serving")
+}
+
+// banner is what stands on a terminal at the start: where to go in, whom to trust, what to try.
+func (p program) banner(c config, cert root, doors [doorCount]net.Listener) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "entrepot %s\n\n", p.release())
+	for i, l := range doors {
+		fmt.Fprintf(&b, "  %-7s %-22s %s\n", doorKinds()[i].name, address(l), doorKinds()[i].use)
+	}
+	fmt.Fprintf(&b, "\n  %-7s %s (cache of at most %s)\n", "data", c.DataDir, c.MaxSize)
+	fmt.Fprintf(&b, "  %-7s %s, until %s\n", "ca", c.certPath(), cert.end.Format("2006-01-02"))
+	fmt.Fprintf(&b, "  %-7s sha256 %s\n", "", cert.fingerprint)
+	if try := tries(c, doors); len(try) > 0 {
+		fmt.Fprintf(&b, "\n  %-7s %s\n", "try", strings.Join(try, "\n          "))
+	}
+	return b.String() + "\n"
+}
+
+// tries are commands that show at once that it works.
+func tries(c config, doors [doorCount]net.Listener) []string {
+	var try []string
+	if l := doors[mirrorDoor]; l != nil {
+		try = append(try, fmt.Sprintf("docker pull %s/library/alpine", reachable(l)))
+	}
+	if l := doors[proxyDoor]; l != nil {
+		try = append(try, fmt.Sprintf("curl --proxy http://%s --cacert %s https://quay.io/v2/", reachable(l), c.certPath()))
+	}
+	return try
+}
+
+func address(l net.Listener) string {
+	if l == nil {
+		return "off"
+	}
+	return l.Addr().String()
+}
+
+// reachable is how a client on this machine says the address. docker takes plain HTTP from localhost
+// without being told, and from 127.0.0.0/8.
+func reachable(l net.Listener) string {
+	host, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return l.Addr().String()
+	}
+	if ip := net.ParseIP(host); anyAddress(host) || ip != nil && ip.IsLoopback() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}

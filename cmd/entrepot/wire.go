@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"syscall"
+
+	"github.com/rs/zerolog"
+
+	"github.com/entrepot/entrepot/ca"
+	"github.com/entrepot/entrepot/cache"
+	"github.com/entrepot/entrepot/hosts"
+	"github.com/entrepot/entrepot/proxy"
+)
+
+// house is the rooms, open and tied together.
+type house struct {
+	authority *ca.Authority
+	store     *cache.Store
+	server    *proxy.Server
+}
+
+// openHouse opens everything behind the doors.
+func openHouse(c config, log zerolog.Logger) (*house, error) {
+	authority, err := ca.Open(c.caConfig())
+	if err != nil {
+		return nil, err // it says the next step itself
+	}
+	limit, err := c.MaxSize.of(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	free, err := c.MinFree.of(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	store, err := cache.Open(filepath.Join(c.DataDir, "cache"), cache.Config{MaxSize: limit, MinFree: free, Report: func(what string, err error) {
+		log.Warn().Err(err).Msg("cache: " + what)
+	}})
+	if err != nil {
+		return nil, withHint("the cache holds nothing that cannot be pulled again: with --data-dir another place can be tried", "%w", err)
+	}
+	rules, err := c.proxyConfig()
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	rules.CA, rules.Store, rules.Log = authority, store, log
+	server, err := proxy.New(rules)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return &house{authority, store, server}, nil
+}
+
+// serve lets clients in by one door until the server is shut down.
+func (h *house) serve(door int, l net.Listener) error {
+	switch door {
+	case proxyDoor:
+		return h.server.ServeProxy(l)
+	case mirrorDoor:
+		return h.server.ServeMirror(l)
+	case tlsDoor:
+		return h.server.ServeTLS(l)
+	case httpDoor:
+		return h.server.ServePlain(l)
+	case adminDoor:
+		return h.server.ServeAdmin(l)
+	}
+	return fmt.Errorf("door %d is not known", door)
+}
+
+// drain lets running transfers end, until ctx does.
+func (h *house) drain(ctx context.Context) error { return h.server.Shutdown(ctx) }
+
+// reload puts another table of registries in force.
+func (h *house) reload(c config) error {
+	table, err := c.table()
+	if err == nil {
+		h.server.SetTable(table)
+	}
+	return err
+}
+
+// caConfig is the operator's own CA, or the one in the data directory.
+func (c config) caConfig() ca.Config {
+	return ca.Config{
+		Dir: filepath.Join(c.DataDir, "ca"), CertFile: c.CACert, KeyFile: c.CAKey, PassphraseFile: c.CAPassphraseFile,
+	}
+}
+
+// certPath is the file that clients must trust.
+func (c config) certPath() string {
+	if c.CACert != "" {
+		return c.CACert
+	}
+	return filepath.Join(c.DataDir, "ca", "ca.crt")
+}
+
+// proxyConfig is what the operator says about the proxy.
+func (c config) proxyConfig() (proxy.Config, error) {
+	table, err := c.table()
+	if err != nil {
+		return proxy.Config{}, err
+	}
+	resolver, err := hosts.NewResolver(c.Resolvers)
+	if err != nil {
+		return proxy.Config{}, withHint("name DNS servers with --resolver ADDR", "resolver: %w", err)
+	}
+	roots, err := c.upstreamRoots()
+	if err != nil {
+		return proxy.Config{}, err
+	}
+	return proxy.Config{
+		Table: table, Resolver: resolver, UpstreamRoots: roots,
+		AllowNets: c.AllowNets, AllowClients: c.AllowClients,
+		ManifestTTL: orNever(c.ManifestTTL), MaxStale: orNever(c.MaxStale), Offline: c.Offline,
+	}, nil
+}
+
+// upstreamRoots are the system's and the operator's. Nil, when there are none of the operator's, lets
+// crypto/x509 take the system's, or the embedded ones where the system has none.
+func (c config) upstreamRoots() (*x509.CertPool, error) {
+	if len(c.UpstreamCAs) == 0 {
+		return nil, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("upstream roots: %w", err)
+	}
+	for _, path := range c.UpstreamCAs {
+		if err := addRoots(pool, path); err != nil {
+			return nil, fmt.Errorf("upstream-ca: %w", err)
+		}
+	}
+	return pool, nil
+}
+
+// of is the size in bytes, for a cache in dir.
+func (s size) of(dir string) (int64, error) {
+	if s.percent == 0 {
+		return s.bytes, nil
+	}
+	var volume syscall.Statfs_t
+	if err := syscall.Statfs(dir, &volume); err != nil {
+		return 0, withHint("say it as a size: --max-size 50GiB", "%s does not tell how big its volume is: %w", dir, err)
+	}
+	return int64(float64(volume.Blocks) * float64(volume.Bsize) / 100 * s.percent), nil
+}
