@@ -92,7 +92,7 @@ func TestSeenOnce(t *testing.T) {
 		}
 		read(b)
 		b.Close()
-		s.Close() // waits for the check
+		wantIdle(t, s) // waits for the check, which Close would end
 		if !s.trusted.Contains(up.digest()) {
 			t.Errorf("%s: it is not known to be good", name)
 		}
