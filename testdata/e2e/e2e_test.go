@@ -12,6 +12,7 @@ func Test(t *testing.T) {
 	t.Run("others", func(t *testing.T) { throughOthers(t, u) })
 	t.Run("README", func(t *testing.T) { asReadmeSays(t, u) })
 	u.scenario(t, "unplugged", func(t *testing.T) { unplugged(t, u) })
+	u.scenario(t, "over the limit", func(t *testing.T) { overLimit(t, u) })
 	u.scenario(t, "push", func(t *testing.T) { pushing(t, u) })
 	u.scenario(t, "kill", func(t *testing.T) { killed(t, u) })
 	u.scenario(t, "no space", func(t *testing.T) { noSpace(t, u) })

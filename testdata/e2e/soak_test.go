@@ -65,7 +65,7 @@ func newSoak(t *testing.T) *soak {
 	t.Helper()
 	s := &soak{
 		t: t, dir: filepath.Join(scratch(t), "data"), seed: soakSeed(t),
-		up: &upstream{World: newWorld(t, world.Options{}), roots: filepath.Join(scratch(t), "public-roots.pem")},
+		up: &upstream{World: newWorld(t, world.Options{RateLimit: -1}), roots: filepath.Join(scratch(t), "public-roots.pem")},
 	}
 	writeFile(t, s.up.roots, string(s.up.RootPEM))
 	s.up.resolvable(t)

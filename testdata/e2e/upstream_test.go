@@ -74,7 +74,7 @@ func startUpstream(t *testing.T) *upstream {
 // newWorld is a world at the addresses of network_test.go.
 func newWorld(t *testing.T, opts world.Options) *world.World {
 	t.Helper()
-	opts.RealPorts, opts.Addresses, opts.RateLimit = true, netip.MustParsePrefix(worldNet), -1
+	opts.RealPorts, opts.Addresses = true, netip.MustParsePrefix(worldNet)
 	return world.New(t, opts)
 }
 
@@ -114,10 +114,12 @@ func (u *upstream) image(ref string) image {
 }
 
 // scenario is t.Run with a fresh log of the world, so that a failure tells
-// its own story, and a look for credentials where they do not belong.
+// its own story, six hours later by Docker Hub's count of manifests, and a
+// look for credentials where they do not belong.
 func (u *upstream) scenario(t *testing.T, name string, test func(*testing.T)) {
 	t.Run(name, func(t *testing.T) {
 		u.Reset()
+		u.RateLimit(hubLimit)
 		test(t)
 		u.NoLeaks(t)
 	})
