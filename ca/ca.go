@@ -1,28 +1,24 @@
 // Package ca turns a host name into a certificate that our clients trust.
 //
-// An Authority holds one issuer: the root that entrepot makes for itself at
-// first start, or an operator's own root or intermediate. Its invariant: each
-// certificate it hands out verifies, at that moment and for exactly the name
-// asked for, against the one certificate that RootPEM returns.
+// An Authority signs with one issuer: the root that entrepot makes for itself
+// at first start, or an operator's own root or intermediate. Its invariant:
+// each certificate it hands out verifies, at that moment and for exactly the
+// name asked for, against the first certificate that RootPEM returns. While one
+// root takes the place of another, both are there.
 //
 // It does not decide which names may be intercepted, speaks no TLS itself, and
-// never gives the key away.
+// never gives a key away.
 package ca
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"time"
-
-	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 )
 
 // defaultLeaves bounds the leaves in memory. A leaf weighs about 4 KiB, and a
@@ -39,21 +35,17 @@ type Config struct {
 	Leaves         int    // how many leaves are kept in memory; 0 means 1024
 }
 
-// Authority signs leaves with one issuer. It is safe for concurrent use.
+// Authority signs leaves with the issuer in force. It is safe for concurrent use.
 type Authority struct {
-	issuer   issuer
-	key      crypto.Signer
-	roots    *x509.CertPool // what clients trust
-	above    *x509.CertPool // what a server sends behind the leaf
-	notAfter time.Time      // the first end in the chain: from then on clients refuse all leaves
-	leaves   *lru.Cache[string, *leaf]
-	flight   singleflight.Group
-	now      func() time.Time
+	cfg     Config
+	from    source
+	inForce atomic.Pointer[signing]
 }
 
 // Open loads the issuer that cfg names, or makes one in cfg.Dir when there is
-// none. It changes nothing that exists, and any number of processes may open
-// one directory at the same time: all get the same issuer.
+// none. It changes nothing that exists, but for a change-over that was cut off
+// halfway, and any number of processes may open one directory at the same time:
+// all get the same issuer.
 func Open(cfg Config) (*Authority, error) {
 	return open(cfg, time.Now)
 }
@@ -64,60 +56,67 @@ func open(cfg Config, now func() time.Time) (*Authority, error) {
 		return nil, err
 	}
 	if from.made {
-		if err := dir(cfg.Dir).settle(now()); err != nil {
+		if err := dir(cfg.Dir).settle(Limits{}, now()); err != nil {
 			return nil, err
 		}
 	}
-	is, err := readIssuer(from, now())
+	s, err := cfg.load(from, now)
 	if err != nil {
 		return nil, err
 	}
-	key, err := readKey(from.key, cfg.PassphraseFile)
-	if err != nil {
-		return nil, err
-	}
-	if err := is.matches(key); err != nil {
-		return nil, err
-	}
-	return newAuthority(is, key, cfg.Leaves, now)
+	a := &Authority{cfg: cfg, from: from}
+	a.inForce.Store(s)
+	return a, nil
 }
 
-func newAuthority(is issuer, key crypto.Signer, leaves int, now func() time.Time) (*Authority, error) {
-	if leaves == 0 {
-		leaves = defaultLeaves
-	}
-	kept, err := lru.New[string, *leaf](leaves)
+// Reload reads the files again, after a step of a change-over or after the
+// operator has put others there. It makes no CA. Files that will not do leave
+// the issuer in force. Leaves are kept only while their issuer stays.
+func (a *Authority) Reload() error {
+	before := a.inForce.Load()
+	next, err := a.cfg.load(a.from, before.now)
 	if err != nil {
-		return nil, fmt.Errorf("open CA: leaves kept in memory: %w (got %d); use 0 for the default of %d", err, leaves, defaultLeaves)
+		return err
 	}
-	roots, above := is.pools()
-	return &Authority{
-		issuer: is, key: key, roots: roots, above: above, notAfter: is.notAfter(), leaves: kept, now: now,
-	}, nil
+	if next.issuer.same(before.issuer) {
+		next.leaves = before.leaves
+	}
+	a.inForce.Store(next)
+	return nil
 }
 
-// RootPEM returns the certificate that clients must trust: the root when the
-// issuer is one or the chain ends in one, else the highest intermediate given.
-func (a *Authority) RootPEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.issuer.anchor().Raw})
+// Certificate returns a certificate for exactly this host name or IP address,
+// with the chain a client needs and without the root. It is kept, renewed when
+// two thirds of its life are over, and made once however many ask at once.
+// It is shared: callers must not change it. Names come from the network and are
+// judged here, but whether a name may be intercepted is the caller's business.
+func (a *Authority) Certificate(name string) (*tls.Certificate, error) {
+	return a.inForce.Load().certificate(name)
 }
+
+// RootPEM returns what clients must trust, as Public says.
+func (a *Authority) RootPEM() []byte { return a.Public().PEM() }
+
+// Public returns what is in force, without the key.
+func (a *Authority) Public() Public { return a.inForce.Load().public }
 
 // NotAfter returns when the first certificate of the issuer's chain ends. From
 // then on Certificate returns an error.
-func (a *Authority) NotAfter() time.Time { return a.notAfter }
+func (a *Authority) NotAfter() time.Time { return a.inForce.Load().notAfter }
 
 // Made tells whether cert is a leaf of this CA, made by Certificate: not merely
-// one of the same issuer, for an operator's CA may have signed others too.
+// one of the same issuer, for an operator's CA may have signed others too. In a
+// change-over the leaves of both roots are.
 func (a *Authority) Made(cert *x509.Certificate) bool {
-	return bytes.Equal(cert.RawIssuer, a.issuer.cert().RawSubject) && slices.Equal(cert.Subject.Organization, leafOrganization())
+	s := a.inForce.Load()
+	ours := bytes.Equal(cert.RawIssuer, s.issuer.cert().RawSubject) || slices.ContainsFunc(s.public.Roots, func(r Root) bool {
+		return bytes.Equal(cert.RawIssuer, r.Cert.RawSubject)
+	})
+	return ours && slices.Equal(cert.Subject.Organization, leafOrganization())
 }
 
-// Fingerprint returns the SHA-256 of the certificate in RootPEM as OpenSSL
-// prints it: upper-case hex with colons, for people to compare.
-func (a *Authority) Fingerprint() string {
-	sum := sha256.Sum256(a.issuer.anchor().Raw)
-	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
-}
+// Fingerprint returns that of the first certificate in RootPEM.
+func (a *Authority) Fingerprint() string { return a.Public().Roots[0].Fingerprint() }
 
 // source is the pair of files that the issuer is read from.
 type source struct {

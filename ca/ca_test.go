@@ -173,7 +173,7 @@ func TestRootIsWhatClientsTrust(t *testing.T) {
 	if got := a.RootPEM(); !bytes.Equal(got, file) {
 		t.Errorf("RootPEM: got %s, want ca.crt: %s", got, file)
 	}
-	root := a.issuer.anchor()
+	root := a.inForce.Load().issuer.anchor()
 	sum := sha256.Sum256(root.Raw)
 	plain := strings.ToLower(strings.ReplaceAll(a.Fingerprint(), ":", ""))
 	if want := hex.EncodeToString(sum[:]); plain != want || len(a.Fingerprint()) != 32*3-1 {
@@ -218,9 +218,9 @@ func TestConfigContradictions(t *testing.T) {
 	}{
 		{"nothing", Config{}, []string{"no directory"}},
 		{"certificate alone", Config{Dir: dir, CertFile: "a.crt"}, []string{"a.crt", "without a key"}},
-		{"key alone", Config{Dir: dir, KeyFile: "a.key"}, []string{"a.key", "without a certificate"}},
+		{"key alone", Config{Dir: dir, KeyFile: "a.inForce.Load().key"}, []string{"a.inForce.Load().key", "without a certificate"}},
 		{"leaves", Config{Dir: dir, Leaves: -1}, []string{"got -1"}},
-		{"missing files", Config{CertFile: dir + "/a.crt", KeyFile: dir + "/a.key"}, []string{"a.crt", "no such file"}},
+		{"missing files", Config{CertFile: dir + "/a.crt", KeyFile: dir + "/a.inForce.Load().key"}, []string{"a.crt", "no such file"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

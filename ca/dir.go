@@ -43,7 +43,7 @@ func (d dir) file(name string) string { return filepath.Join(string(d), name) }
 
 // settle returns nil when both files are there, and makes or completes them
 // when that is ours to do.
-func (d dir) settle(now time.Time) error {
+func (d dir) settle(limits Limits, now time.Time) error {
 	have, err := d.look()
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (d dir) settle(now time.Time) error {
 	}
 	staged, err := d.staged()
 	if errors.Is(err, fs.ErrNotExist) {
-		return d.begin(have, now)
+		return d.begin(have, limits, now)
 	}
 	if err != nil {
 		return err
@@ -71,28 +71,28 @@ func (d dir) settle(now time.Time) error {
 // first file and vanishes only after the second, so half a pair seen before
 // ca.new was missing, and still half now, is no work of ours. Half a pair seen
 // only now may be work that has just begun.
-func (d dir) begin(before found, now time.Time) error {
+func (d dir) begin(before found, limits Limits, now time.Time) error {
 	have, err := d.look()
 	switch {
 	case err != nil || have.both():
 		return err
 	case have.neither():
-		if err := d.stage(now); err != nil {
+		if err := d.stage(limits, now); err != nil {
 			return err
 		}
-		return d.settle(now)
+		return d.settle(limits, now)
 	case before.neither():
-		return d.settle(now)
+		return d.settle(limits, now)
 	}
 	return d.half(have)
 }
 
 // stage writes a new CA to ca.new, unless another process was faster.
-func (d dir) stage(now time.Time) error {
+func (d dir) stage(limits Limits, now time.Time) error {
 	if err := d.create(); err != nil {
 		return err
 	}
-	key, cert, err := newRoot(now)
+	key, cert, err := newRoot(limits, now)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func TestConcurrentOpenEndsWithOneCA(t *testing.T) {
 // TestDeathDuringFirstStart kills the making of a CA behind each of its steps:
 // the next start ends with the CA that was begun.
 func TestDeathDuringFirstStart(t *testing.T) {
-	key, cert, err := newRoot(time.Now())
+	key, cert, err := newRoot(Limits{}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestHalfAPair(t *testing.T) {
 // TestForeignKeyBesideNew sees that ca.new never overwrites a key.
 func TestForeignKeyBesideNew(t *testing.T) {
 	dir := t.TempDir()
-	key, cert, err := newRoot(time.Now())
+	key, cert, err := newRoot(Limits{}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

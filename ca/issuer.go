@@ -8,7 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 	"time"
 )
 
@@ -23,13 +23,9 @@ type issuer struct {
 }
 
 func readIssuer(from source, now time.Time) (issuer, error) {
-	data, err := os.ReadFile(from.cert)
+	chain, err := readChain(from.cert)
 	if err != nil {
-		return issuer{}, fmt.Errorf("read CA certificate: %w; see that it exists and that this user may read it", err)
-	}
-	chain, err := parseChain(data)
-	if err != nil {
-		return issuer{}, fmt.Errorf("read CA certificate %s: %w", from.cert, err)
+		return issuer{}, err
 	}
 	is := issuer{from: from, chain: chain}
 	if err := is.checkAuthority(); err != nil {
@@ -118,13 +114,20 @@ func (is issuer) checkOrder(now time.Time) error {
 func (is issuer) matches(key crypto.Signer) error {
 	pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !pub.Equal(is.cert().PublicKey) {
-		return fmt.Errorf("open CA: key %s does not belong to %s, the first certificate in %s; put the two files of one pair there",
-			is.from.key, title(is.cert()), is.from.cert)
+		return fmt.Errorf("open CA: key %s %w to %s, the first certificate in %s; put the two files of one pair there",
+			is.from.key, errForeignKey, title(is.cert()), is.from.cert)
 	}
 	if k, ok := key.(*rsa.PrivateKey); ok && k.N.BitLen() < minRSA {
 		return fmt.Errorf("open CA: key %s is too short (got %d bits, want %d); make a new CA", is.from.key, k.N.BitLen(), minRSA)
 	}
 	return nil
+}
+
+var errForeignKey = errors.New("does not belong")
+
+// same tells whether the other would send the same chain with its leaves.
+func (is issuer) same(other issuer) bool {
+	return slices.EqualFunc(is.chain, other.chain, (*x509.Certificate).Equal)
 }
 
 // cert is the certificate that signs leaves.

@@ -26,25 +26,21 @@ type leaf struct {
 	renewAt time.Time
 }
 
-// Certificate returns a certificate for exactly this host name or IP address,
-// with the chain a client needs and without the root. It is kept, renewed when
-// two thirds of its life are over, and made once however many ask at once.
-// It is shared: callers must not change it. Names come from the network and are
-// judged here, but whether a name may be intercepted is the caller's business.
-func (a *Authority) Certificate(name string) (*tls.Certificate, error) {
+// certificate is Authority.Certificate.
+func (s *signing) certificate(name string) (*tls.Certificate, error) {
 	host, err := parseName(name)
 	if err != nil {
 		return nil, err
 	}
-	if l := a.fresh(host); l != nil {
+	if l := s.fresh(host); l != nil {
 		return l.cert, nil
 	}
-	made, err, _ := a.flight.Do(host, func() (any, error) {
+	made, err, _ := s.flight.Do(host, func() (any, error) {
 		// The flight before this one may have landed since we looked.
-		if l := a.fresh(host); l != nil {
+		if l := s.fresh(host); l != nil {
 			return l, nil
 		}
-		return a.mint(host)
+		return s.mint(host)
 	})
 	if err != nil {
 		return nil, err
@@ -54,9 +50,9 @@ func (a *Authority) Certificate(name string) (*tls.Certificate, error) {
 
 // fresh returns the kept leaf of host, or nil when a new one must be made. The
 // lower bound matters after a clock that ran ahead was put right.
-func (a *Authority) fresh(host string) *leaf {
-	l, ok := a.leaves.Get(host)
-	now := a.now()
+func (s *signing) fresh(host string) *leaf {
+	l, ok := s.leaves.Get(host)
+	now := s.now()
 	if !ok || now.Before(l.cert.Leaf.NotBefore) || !now.Before(l.renewAt) {
 		return nil
 	}
@@ -64,17 +60,17 @@ func (a *Authority) fresh(host string) *leaf {
 }
 
 // mint makes a leaf and keeps it.
-func (a *Authority) mint(host string) (*leaf, error) {
-	now := a.now()
-	if err := a.issuer.checkTime(now); err != nil {
+func (s *signing) mint(host string) (*leaf, error) {
+	now := s.now()
+	if err := s.issuer.checkTime(now); err != nil {
 		return nil, err
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make certificate for %s: %w", host, err)
 	}
-	tmpl := a.leafTemplate(host, now)
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.issuer.cert(), key.Public(), a.key)
+	tmpl := s.leafTemplate(host, now)
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, s.issuer.cert(), key.Public(), s.key)
 	if err != nil {
 		return nil, fmt.Errorf("make certificate for %s: %w", host, err)
 	}
@@ -82,14 +78,14 @@ func (a *Authority) mint(host string) (*leaf, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make certificate for %s: %w", host, err)
 	}
-	if err := a.verify(host, cert, now); err != nil {
+	if err := s.verify(host, cert, now); err != nil {
 		return nil, err
 	}
 	l := &leaf{
-		cert:    &tls.Certificate{Certificate: append([][]byte{der}, a.issuer.sent()...), PrivateKey: key, Leaf: cert},
-		renewAt: a.renewAt(cert, now),
+		cert:    &tls.Certificate{Certificate: append([][]byte{der}, s.issuer.sent()...), PrivateKey: key, Leaf: cert},
+		renewAt: s.renewAt(cert, now),
 	}
-	a.leaves.Add(host, l)
+	s.leaves.Add(host, l)
 	return l, nil
 }
 
@@ -97,23 +93,25 @@ func (a *Authority) mint(host string) (*leaf, error) {
 func leafOrganization() []string { return []string{"entrepot"} }
 
 // leafTemplate keeps the life of a leaf inside the life of its issuer.
-func (a *Authority) leafTemplate(host string, now time.Time) *x509.Certificate {
+func (s *signing) leafTemplate(host string, now time.Time) *x509.Certificate {
 	tmpl := &x509.Certificate{
 		SerialNumber:          newSerial(),
 		Subject:               pkix.Name{Organization: leafOrganization()},
-		NotBefore:             later(now.Add(-skew), a.issuer.cert().NotBefore),
-		NotAfter:              earlier(now.Add(leafLife), a.notAfter),
+		NotBefore:             later(now.Add(-skew), s.issuer.cert().NotBefore),
+		NotAfter:              earlier(now.Add(leafLife), s.notAfter),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 	}
+	if ip := net.ParseIP(host); ip != nil {
+		// No common name: OpenSSL holds one against the DNS names that an issuer
+		// is limited to, even when it is an address.
+		tmpl.IPAddresses = []net.IP{ip}
+		return tmpl
+	}
+	tmpl.DNSNames = []string{host}
 	if len(host) <= maxCommonName {
 		tmpl.Subject.CommonName = host
-	}
-	if ip := net.ParseIP(host); ip != nil {
-		tmpl.IPAddresses = []net.IP{ip}
-	} else {
-		tmpl.DNSNames = []string{host}
 	}
 	return tmpl
 }
@@ -121,9 +119,9 @@ func (a *Authority) leafTemplate(host string, now time.Time) *x509.Certificate {
 // verify sees a new leaf with a client's eyes. An operator's CA may carry name
 // constraints or other limits, and one error here says more than the alerts of
 // all the clients that would refuse the leaf.
-func (a *Authority) verify(host string, cert *x509.Certificate, now time.Time) error {
+func (s *signing) verify(host string, cert *x509.Certificate, now time.Time) error {
 	_, err := cert.Verify(x509.VerifyOptions{
-		DNSName: host, Roots: a.roots, Intermediates: a.above, CurrentTime: now,
+		DNSName: host, Roots: s.roots, Intermediates: s.above, CurrentTime: now,
 	})
 	if err != nil {
 		return fmt.Errorf("make certificate for %s: clients would refuse it: %w; use a CA that may sign for this name", host, err)
@@ -133,8 +131,8 @@ func (a *Authority) verify(host string, cert *x509.Certificate, now time.Time) e
 
 // renewAt is when two thirds of the life are over. A leaf that ends with its
 // issuer is kept to the end, for a new one would not live longer.
-func (a *Authority) renewAt(cert *x509.Certificate, now time.Time) time.Time {
-	if !cert.NotAfter.Before(a.notAfter) {
+func (s *signing) renewAt(cert *x509.Certificate, now time.Time) time.Time {
+	if !cert.NotAfter.Before(s.notAfter) {
 		return cert.NotAfter
 	}
 	return now.Add(cert.NotAfter.Sub(now) / 3 * 2)

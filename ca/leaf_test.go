@@ -26,9 +26,23 @@ func pool(certs ...*x509.Certificate) *x509.CertPool {
 }
 
 // handshake lets a client that trusts roots ask a server of a for host. The
-// client's view is returned.
+// client's view is returned. It goes over a real socket: both may write at the
+// same time, and a client that refuses does.
 func handshake(a *Authority, host string, roots *x509.CertPool) (tls.ConnectionState, error) {
-	near, far := net.Pipe()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return tls.ConnectionState{}, err
+	}
+	defer l.Close()
+	near, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return tls.ConnectionState{}, err
+	}
+	defer near.Close()
+	far, err := l.Accept()
+	if err != nil {
+		return tls.ConnectionState{}, err
+	}
 	served := make(chan error, 1)
 	// The caller waits for this goroutine at the receive below.
 	go func() {
@@ -38,7 +52,7 @@ func handshake(a *Authority, host string, roots *x509.CertPool) (tls.ConnectionS
 		}).Handshake()
 	}()
 	client := tls.Client(near, &tls.Config{ServerName: host, RootCAs: roots})
-	err := client.Handshake()
+	err = client.Handshake()
 	near.Close()
 	return client.ConnectionState(), errors.Join(err, <-served)
 }
@@ -56,7 +70,7 @@ func (c counted) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 
 func countMints(a *Authority) *atomic.Int64 {
 	n := new(atomic.Int64)
-	a.key = counted{a.key, n}
+	a.inForce.Load().key = counted{a.inForce.Load().key, n}
 	return n
 }
 
@@ -69,7 +83,7 @@ func TestOneLeafForManyHandshakes(t *testing.T) {
 	for range 200 {
 		wg.Go(func() {
 			<-start
-			state, err := handshake(a, "registry-1.docker.io", a.roots)
+			state, err := handshake(a, "registry-1.docker.io", a.inForce.Load().roots)
 			if err != nil {
 				t.Errorf("handshake: got error %v", err)
 				return
@@ -89,7 +103,7 @@ func TestOneLeafForManyHandshakes(t *testing.T) {
 func TestLeaf(t *testing.T) {
 	a := mustOpen(t, Config{Dir: t.TempDir()})
 	now := time.Now().Truncate(time.Second)
-	a.now = func() time.Time { return now }
+	a.inForce.Load().now = func() time.Time { return now }
 	tests := []struct {
 		name, dns, ip string
 	}{
@@ -119,7 +133,7 @@ func TestLeaf(t *testing.T) {
 			if got, want := len(cert.Certificate), 1; got != want {
 				t.Errorf("certificates sent: got %v, want %v", got, want)
 			}
-			if _, err := handshake(a, tt.dns+tt.ip, a.roots); err != nil {
+			if _, err := handshake(a, tt.dns+tt.ip, a.inForce.Load().roots); err != nil {
 				t.Errorf("handshake: got error %v, want none", err)
 			}
 		})
@@ -173,7 +187,7 @@ func TestRenewal(t *testing.T) {
 	}
 	for _, tt := range tests {
 		now := born.Add(tt.after)
-		a.now = func() time.Time { return now }
+		a.inForce.Load().now = func() time.Time { return now }
 		cert, err := a.Certificate("quay.io")
 		if err != nil {
 			t.Fatalf("%s: got error %v", tt.name, err)
@@ -185,7 +199,7 @@ func TestRenewal(t *testing.T) {
 			t.Errorf("%s: leaf ends %v, want not after its issuer %v", tt.name, cert.Leaf.NotAfter, a.NotAfter())
 		}
 	}
-	a.now = func() time.Time { return a.NotAfter().Add(time.Second) }
+	a.inForce.Load().now = func() time.Time { return a.NotAfter().Add(time.Second) }
 	_, err := a.Certificate("quay.io")
 	wantError(t, err, "expired on")
 }
@@ -198,7 +212,7 @@ func TestLeavesAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, want := a.leaves.Len(), 3; got != want {
+	if got, want := a.inForce.Load().leaves.Len(), 3; got != want {
 		t.Errorf("leaves kept: got %v, want %v", got, want)
 	}
 	// a.io was used and stays when d.io comes; b.io is the oldest and is made again.
@@ -216,12 +230,12 @@ func (brokenSigner) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 
 func TestAFailedMintIsNotKept(t *testing.T) {
 	a := mustOpen(t, Config{Dir: t.TempDir()})
-	good := a.key
-	a.key = brokenSigner{good}
+	good := a.inForce.Load().key
+	a.inForce.Load().key = brokenSigner{good}
 	if _, err := a.Certificate("quay.io"); err == nil || !strings.Contains(err.Error(), "quay.io") {
 		t.Errorf("broken key: got error %v, want one that names quay.io", err)
 	}
-	a.key = good
+	a.inForce.Load().key = good
 	if _, err := a.Certificate("quay.io"); err != nil {
 		t.Errorf("key that works again: got error %v, want none", err)
 	}
@@ -231,7 +245,7 @@ func BenchmarkMint(b *testing.B) {
 	a := mustOpen(b, Config{Dir: b.TempDir()})
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := a.mint("registry-1.docker.io"); err != nil {
+		if _, err := a.inForce.Load().mint("registry-1.docker.io"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -82,8 +82,8 @@ func TestBadNameCostsNoMint(t *testing.T) {
 	if _, err := a.Certificate("*.io"); err == nil {
 		t.Error("got no error, want one")
 	}
-	if got := mints.Load(); got != 0 || a.leaves.Len() != 0 {
-		t.Errorf("got %d mints and %d leaves, want none", got, a.leaves.Len())
+	if got := mints.Load(); got != 0 || a.inForce.Load().leaves.Len() != 0 {
+		t.Errorf("got %d mints and %d leaves, want none", got, a.inForce.Load().leaves.Len())
 	}
 }
 

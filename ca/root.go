@@ -23,7 +23,7 @@ const (
 )
 
 // newRoot makes a key and its self-signed certificate, both as PEM.
-func newRoot(now time.Time) (keyPEM, certPEM []byte, err error) {
+func newRoot(limits Limits, now time.Time) (keyPEM, certPEM []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make CA key: %w", err)
@@ -33,9 +33,13 @@ func newRoot(now time.Time) (keyPEM, certPEM []byte, err error) {
 		return nil, nil, fmt.Errorf("make CA key: %w", err)
 	}
 	tmpl := rootTemplate(madeOn(), now)
+	limits.apply(tmpl)
 	certDER, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make CA certificate: %w", err)
+	}
+	if _, err := x509.ParseCertificate(certDER); err != nil {
+		return nil, nil, fmt.Errorf("make CA certificate: clients could not read it: %w; check the names it is limited to", err)
 	}
 	keyPEM = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 	certPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certDER})

@@ -13,7 +13,7 @@ import (
 
 func TestRoot(t *testing.T) {
 	now := time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC)
-	_, certPEM, err := newRoot(now)
+	_, certPEM, err := newRoot(Limits{}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
