@@ -142,7 +142,7 @@ func (c Config) source() (source, error) {
 // renew tells a person what to do about an issuer that is of no use any more.
 func (s source) renew() string {
 	if s.made {
-		return fmt.Sprintf("move %s and %s away and start again to have a new CA made, then let clients trust the new %s", s.cert, s.key, certName)
+		return "let another follow it by `entrepot ca rotate` and `entrepot ca rotate --switch`, and clients trust that one"
 	}
 	return fmt.Sprintf("put a renewed certificate into %s", s.cert)
 }

@@ -149,7 +149,7 @@ func TestOwnRootExpired(t *testing.T) {
 	a := mustOpen(t, Config{Dir: dir})
 	later := func() time.Time { return a.NotAfter().Add(time.Second) }
 	_, err := open(Config{Dir: dir}, later)
-	wantError(t, err, "expired on "+a.NotAfter().Format("2006-01-02"), filepath.Join(dir, keyName), "away")
+	wantError(t, err, "expired on "+a.NotAfter().Format("2006-01-02"), filepath.Join(dir, certName), "ca rotate --switch")
 	before := func() time.Time { return time.Now().Add(-2 * time.Hour) }
 	_, err = open(Config{Dir: dir}, before)
 	wantError(t, err, "not valid before", "clock")

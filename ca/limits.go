@@ -41,10 +41,10 @@ func (l Limits) apply(tmpl *x509.Certificate) {
 	}
 }
 
-// Limits returns what the root that signs is limited to.
-func (p Public) Limits() Limits {
-	l := Limits{Names: p.Roots[0].Cert.PermittedDNSDomains}
-	for _, n := range p.Roots[0].Cert.PermittedIPRanges {
+// Limits returns what a root is limited to, as far as it was made with Limits.
+func (r Root) Limits() Limits {
+	l := Limits{Names: r.Cert.PermittedDNSDomains}
+	for _, n := range r.Cert.PermittedIPRanges {
 		if a, ok := netip.AddrFromSlice(n.IP); ok {
 			l.Addrs = append(l.Addrs, a)
 		}

@@ -71,7 +71,7 @@ func TestLimits(t *testing.T) {
 			if got := a.Public().Outside(slices.Concat(tt.in, tt.out)); !slices.Equal(got, tt.out) {
 				t.Errorf("outside: got %q, want %q", got, tt.out)
 			}
-			if got := a.Public().Limits(); !slices.Equal(got.Names, tt.limits.Names) || len(got.Addrs) != len(tt.limits.Addrs) {
+			if got := a.Public().Roots[0].Limits(); !slices.Equal(got.Names, tt.limits.Names) || len(got.Addrs) != len(tt.limits.Addrs) {
 				t.Errorf("limits: got %v, want %v", got, tt.limits)
 			}
 		})

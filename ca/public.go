@@ -21,7 +21,11 @@ type Public struct {
 	Phase Phase
 
 	chain []*x509.Certificate // that of the issuer in force
+	ours  bool
 }
+
+// Ours tells whether entrepot made it and can rotate it.
+func (p Public) Ours() bool { return p.ours }
 
 // Root is a certificate to be trusted, and the file that it is in.
 type Root struct {
@@ -83,7 +87,7 @@ func ReadRoots(file string) (Public, error) {
 }
 
 func (is issuer) public() Public {
-	return Public{Roots: []Root{{is.from.cert, is.anchor()}}, chain: is.chain}
+	return Public{Roots: []Root{{is.from.cert, is.anchor()}}, chain: is.chain, ours: is.from.made}
 }
 
 // addOther puts the other root of a change-over behind the one that signs.

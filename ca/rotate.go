@@ -2,7 +2,6 @@ package ca
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -41,7 +40,7 @@ func initAt(cfg Config, limits Limits, now time.Time) error {
 		return err
 	}
 	made, err := Look(cfg)
-	if err == nil && limits.Any() && !made.Limits().Any() {
+	if err == nil && limits.Any() && !made.Roots[0].Limits().Any() {
 		return fmt.Errorf("make CA in %s: %w: another process made one at the same time, without limits; see `ca show`", string(d), fs.ErrExist)
 	}
 	return err
@@ -51,9 +50,10 @@ func initAt(cfg Config, limits Limits, now time.Time) error {
 func Announce(cfg Config, limits Limits) error { return announceAt(cfg, limits, time.Now()) }
 
 func announceAt(cfg Config, limits Limits, now time.Time) error {
-	return cfg.step(func(d dir, at Phase) error {
-		if at != Steady {
-			return fmt.Errorf("rotate CA in %s: %w; %s", string(d), errUnderWay, at.onwards())
+	return cfg.step(func(d dir, is Public) error {
+		// A next root that has ended before it was needed is in the way of none.
+		if at := is.Phase; at == Switched || at == Announced && now.Before(is.Roots[1].Cert.NotAfter) {
+			return fmt.Errorf("rotate CA in %s: a change-over is under way (got phase %s, want steady); %s", string(d), at, at.Next())
 		}
 		key, cert, err := newRoot(limits, now)
 		if err != nil {
@@ -73,9 +73,9 @@ func announceAt(cfg Config, limits Limits, now time.Time) error {
 // Switch lets the next root sign. The one before stays, to be given out to
 // clients and to go back to.
 func Switch(cfg Config) error {
-	return cfg.step(func(d dir, at Phase) error {
-		if at != Announced {
-			return fmt.Errorf("rotate CA in %s: there is no next root to switch to (got phase %s, want announced); %s", string(d), at, at.onwards())
+	return cfg.step(func(d dir, is Public) error {
+		if at := is.Phase; at != Announced {
+			return fmt.Errorf("rotate CA in %s: there is no next root to switch to (got phase %s, want announced); %s", string(d), at, at.Next())
 		}
 		return d.exchange(nextPair, oldPair, time.Now())
 	})
@@ -84,9 +84,9 @@ func Switch(cfg Config) error {
 // SwitchBack undoes Switch, for clients that turn out not to trust the new root
 // yet.
 func SwitchBack(cfg Config) error {
-	return cfg.step(func(d dir, at Phase) error {
-		if at != Switched {
-			return fmt.Errorf("rotate CA in %s: there is no old root to go back to (got phase %s, want switched); %s", string(d), at, at.onwards())
+	return cfg.step(func(d dir, is Public) error {
+		if at := is.Phase; at != Switched {
+			return fmt.Errorf("rotate CA in %s: there is no old root to go back to (got phase %s, want switched); %s", string(d), at, at.Next())
 		}
 		return d.exchange(oldPair, nextPair, time.Now())
 	})
@@ -94,19 +94,17 @@ func SwitchBack(cfg Config) error {
 
 // Finish ends a change-over: the old key is removed, and then the old root.
 func Finish(cfg Config) error {
-	return cfg.step(func(d dir, at Phase) error {
-		if at != Switched {
-			return fmt.Errorf("rotate CA in %s: there is no old root to drop (got phase %s, want switched); %s", string(d), at, at.onwards())
+	return cfg.step(func(d dir, is Public) error {
+		if at := is.Phase; at != Switched {
+			return fmt.Errorf("rotate CA in %s: there is no old root to drop (got phase %s, want switched); %s", string(d), at, at.Next())
 		}
 		// What a dead SwitchBack left is a second name of the pair that signs.
 		return cmp.Or(d.drop(oldPair), d.drop(nextPair))
 	})
 }
 
-var errUnderWay = errors.New("a change-over is under way")
-
-// onwards is the hint of an error about the order of the steps.
-func (p Phase) onwards() string {
+// Next is what to do in this phase, for people.
+func (p Phase) Next() string {
 	switch p {
 	case Announced:
 		return "once clients trust both roots: entrepot ca rotate --switch"
@@ -130,7 +128,7 @@ func (c Config) ownDir(what string) (dir, error) {
 }
 
 // step does one step of a change-over, alone, and behind one that died.
-func (c Config) step(do func(dir, Phase) error) error {
+func (c Config) step(do func(dir, Public) error) error {
 	d, err := c.ownDir("rotated")
 	if err != nil {
 		return err
@@ -150,6 +148,6 @@ func (c Config) step(do func(dir, Phase) error) error {
 		if err != nil {
 			return err
 		}
-		return do(d, now.Phase)
+		return do(d, now)
 	})
 }

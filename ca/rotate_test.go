@@ -170,6 +170,20 @@ func TestRotateAnEndedRoot(t *testing.T) {
 	mustOpen(t, cfg)
 }
 
+// TestAnEndedNextRootIsReplaced: it can neither sign nor stay.
+func TestAnEndedNextRootIsReplaced(t *testing.T) {
+	cfg := Config{Dir: t.TempDir()}
+	mustOpen(t, cfg)
+	if err := announceAt(cfg, Limits{}, time.Now().AddDate(-4, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, Switch(cfg), "expired")
+	if err := errors.Join(Announce(cfg, Limits{}), Switch(cfg), Finish(cfg)); err != nil {
+		t.Fatal(err)
+	}
+	mustOpen(t, cfg)
+}
+
 func TestRotateIsNotForAnOperatorsCA(t *testing.T) {
 	cfg := files(t, newOperator(t, "own root", nil, newKey(t, "ecdsa"), nil))
 	for name, err := range map[string]error{

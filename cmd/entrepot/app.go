@@ -28,9 +28,7 @@ func (p program) app() *cli.App {
 			}},
 			p.hostsCommand(),
 			p.verifyCommand(given, flags),
-			{Name: "ca", Usage: "the CA that clients must trust", Action: p.noCommand, Subcommands: []*cli.Command{
-				{Name: "show", Usage: "print path, fingerprint and end date", Flags: flags, Action: p.with(given, p.caShow)},
-			}},
+			p.caCommand(given, flags),
 			{Name: "version", Usage: "print the version", Action: p.printVersion},
 		},
 	}
@@ -51,16 +49,20 @@ func prepare(c *cli.Command) {
 
 // with makes an action of f, which wants a configuration without fault and no further words.
 func (p program) with(given commandLine, f func(sources, config) error) cli.ActionFunc {
+	return p.withWords(given, func(_ *cli.Context, cfg config) error { return f(p.sources(given), cfg) })
+}
+
+// withWords is with for a command that has flags of its own.
+func (p program) withWords(given commandLine, f func(*cli.Context, config) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if c.Args().Present() {
 			return noSuchWord(c)
 		}
-		from := p.sources(given)
-		cfg, err := from.load()
+		cfg, err := p.sources(given).load()
 		if err != nil {
 			return err
 		}
-		return f(from, cfg)
+		return f(c, cfg)
 	}
 }
 

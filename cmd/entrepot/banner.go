@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -11,10 +12,8 @@ import (
 // announce says that the doors are open: to a person as a banner, to a machine as one line of the log.
 // The addresses are those that were bound, so a port 0 can be found out.
 func (p program) announce(c config, h *house, doors [doorCount]net.Listener, log zerolog.Logger) {
-	cert, err := parseRoot(h.authority.RootPEM())
-	if err != nil {
-		log.Warn().Err(err).Msg("the CA cannot be shown")
-	}
+	signs := h.authority.Public().Roots[0]
+	cert := root{signs.Fingerprint(), signs.Cert.NotAfter}
 	if p.logFormat(c) == "console" {
 		fmt.Fprint(p.stdout, p.banner(c, cert, doors))
 		return
@@ -25,6 +24,12 @@ func (p program) announce(c config, h *house, doors [doorCount]net.Listener, log
 		line = line.Str(doorKinds()[i].name, address(l))
 	}
 	line.Msg("serving")
+}
+
+// root is what people compare and wait for in a CA certificate.
+type root struct {
+	fingerprint string
+	end         time.Time
 }
 
 // banner is what stands on a terminal at the start: where to go in, whom to trust, what to try.

@@ -179,6 +179,7 @@ var codeSpan = regexp.MustCompile("`([^`\n]+)`")
 func TestReadmeCommands(t *testing.T) {
 	makefile := page(t, filepath.Join(top, "Makefile"))
 	dir := dataDirWithCA(t)
+	path, _ := onPath(t, "chroot", "") // what `ca install` runs in a tree
 	seen := 0
 	for at, commands := range commandsOf(t) {
 		for _, text := range commands {
@@ -192,7 +193,7 @@ func TestReadmeCommands(t *testing.T) {
 				}
 			case words[0] == "entrepot" && !strings.ContainsAny(text, "…|"):
 				seen++
-				_, stderr, code := output(t, []string{"ENTREPOT_DATA_DIR=" + dir}, harmless(t, words[1:])...)
+				_, stderr, code := output(t, []string{"ENTREPOT_DATA_DIR=" + dir, path}, harmless(t, words[1:])...)
 				if code != 0 {
 					t.Errorf("%s: %s: got exit code %d, want 0\n%s", at, text, code, stderr)
 				}
@@ -214,6 +215,42 @@ func harmless(t *testing.T, words []string) []string {
 			return []string{"hosts", "--help"} // in a sentence, without names
 		}
 		return append([]string{"hosts", words[1], "--file", file(t, "hosts", "127.0.0.1 localhost\n"), "--dry-run"}, words[2:]...)
+	case "ca":
+		return harmlessCA(t, words)
+	}
+	return words
+}
+
+// harmlessCA runs what changes a CA in directories of its own, where it is the next step.
+func harmlessCA(t *testing.T, words []string) []string {
+	for i, w := range words {
+		switch w {
+		case "entrepot.crt": // exported before, or now
+			words[i] = filepath.Join(dataDirWithCA(t), "ca", "ca.crt")
+		case "/mnt/image":
+			words[i] = systemTree(t, anchorKinds()[0], anchorKinds()[0].tool)
+		}
+	}
+	var before []string
+	switch strings.Join(words, " ") {
+	case "ca init", "ca init --constrain":
+		return append(words, "--data-dir", t.TempDir())
+	case "ca rotate --switch":
+		before = []string{""}
+	case "ca rotate --back", "ca rotate --finish":
+		before = []string{"", "--switch"}
+	}
+	switch words[1] {
+	case "rotate":
+		dir := dataDirWithCA(t)
+		for _, step := range before {
+			ran(t, slices.DeleteFunc([]string{"ca", "rotate", "--data-dir", dir, step}, func(s string) bool { return s == "" })...)
+		}
+		return append(words, "--data-dir", dir)
+	case "install":
+		if !slices.Contains(words, "--root") {
+			words = append(words, "--root", systemTree(t, anchorKinds()[0], anchorKinds()[0].tool))
+		}
 	}
 	return words
 }
@@ -293,6 +330,11 @@ func settingRow(t *testing.T, name, value, usage, env, repeatable, preset string
 // TestReadmeNames: each flag and each variable that a page names exists.
 func TestReadmeNames(t *testing.T) {
 	known := map[string]bool{"--help": true, "--dry-run": true, "--ip": true, "--file": true}
+	for _, c := range (program{}).caCommand(commandLine{}, nil).Subcommands {
+		for _, f := range c.Flags {
+			known["--"+f.Names()[0]] = true
+		}
+	}
 	for _, s := range settings(nil) {
 		known["--"+s.name], known[s.env()] = true, true
 	}

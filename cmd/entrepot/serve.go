@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -38,7 +39,13 @@ func (p program) serve(s sources, c config) error {
 		return err
 	}
 	p.announce(c, h, doors, log)
-	w := watch{sources: s, config: c, log: log, signals: signals, house: h, ended: make(chan error, doorCount)}
+	daily := time.NewTicker(24 * time.Hour)
+	defer daily.Stop()
+	w := watch{
+		sources: s, config: c, log: log, signals: signals, daily: daily.C, now: time.Now,
+		house: h, ended: make(chan error, doorCount),
+	}
+	w.caution()
 	w.open(doors)
 	err = w.run()
 	signal.Stop(signals) // from here on a signal ends the process, whatever the disk is doing
@@ -51,6 +58,8 @@ type watch struct {
 	config  config
 	log     zerolog.Logger
 	signals <-chan os.Signal
+	daily   <-chan time.Time
+	now     func() time.Time
 	house   *house
 	doors   sync.WaitGroup
 	ended   chan error // a door that was not told to
@@ -79,13 +88,23 @@ func (w *watch) run() error {
 		case err := <-w.ended:
 			// A cache of which one door is dead looks alive to whoever started it; better it ends.
 			return errors.Join(err, w.drain())
+		case <-w.daily:
+			w.caution()
 		case s := <-w.signals:
 			if s != syscall.SIGHUP {
 				w.log.Info().Str("signal", s.String()).Stringer("grace", w.config.Grace).Msg("closing: running transfers may end")
 				return w.drain()
 			}
 			w.reload()
+			w.caution()
 		}
+	}
+}
+
+// caution says what will go wrong with the CA, as long as it may.
+func (w *watch) caution() {
+	for _, text := range cautions(w.house.authority.Public(), w.house.table, w.now()) {
+		w.log.Warn().Time("ca_not_after", w.house.authority.NotAfter()).Msg(text)
 	}
 }
 
@@ -121,7 +140,7 @@ func (w *watch) drained(err error) error {
 	return err
 }
 
-// reload reads the file again. A broken one leaves everything as it is.
+// reload reads the file again, and those of the CA. A broken one leaves everything as it is.
 func (w *watch) reload() {
 	c, err := w.sources.load()
 	if err == nil {
@@ -135,7 +154,8 @@ func (w *watch) reload() {
 	if later := w.config.needRestart(c); len(later) > 0 {
 		line = w.log.Warn().Strs("after_restart", later)
 	}
-	line.Int("registries", len(c.registries())).Msg("reloaded")
+	line.Int("registries", len(c.registries())).Str("ca_sha256", w.house.authority.Fingerprint()).Int("ca_roots", len(w.house.authority.Public().Roots)).
+		Msg("reloaded")
 	// What needs a restart stays as it was, so that the next reload still says so.
 	w.config.Grace = c.Grace
 }

@@ -108,7 +108,7 @@ func TestRefused(t *testing.T) {
 			"data directory", nil, append([]string{"serve", "--data-dir", notDir + "/data"}, off...),
 			[]string{"entrepot: data directory " + notDir + "/data is not writable", "hint: let user", "--data-dir DIR"},
 		},
-		{"no CA yet", nil, []string{"ca", "show", "--data-dir", notDir}, []string{"entrepot: ca: open"}},
+		{"no CA yet", nil, []string{"ca", "show", "--data-dir", notDir}, []string{"entrepot: read CA certificate: open"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			stdout, stderr, code := output(t, c.env, c.args...)

@@ -22,6 +22,7 @@ type house struct {
 	authority *ca.Authority
 	store     *cache.Store
 	server    *proxy.Server
+	table     *hosts.Table // in force
 }
 
 // openHouse opens everything behind the doors.
@@ -53,7 +54,7 @@ func openHouse(c config, log zerolog.Logger) (*house, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return &house{authority, store, server}, nil
+	return &house{authority, store, server, rules.Table}, nil
 }
 
 // serve lets clients in by one door until the server is shut down.
@@ -76,13 +77,19 @@ func (h *house) serve(door int, l net.Listener) error {
 // drain lets running transfers end, until ctx does.
 func (h *house) drain(ctx context.Context) error { return h.server.Shutdown(ctx) }
 
-// reload puts another table of registries in force.
+// reload puts another table of registries in force, and what is in the files of the CA now: all of it, or
+// nothing.
 func (h *house) reload(c config) error {
 	table, err := c.table()
-	if err == nil {
-		h.server.SetTable(table)
+	if err != nil {
+		return err
 	}
-	return err
+	if err := h.authority.Reload(); err != nil {
+		return err
+	}
+	h.server.SetTable(table)
+	h.table = table
+	return nil
 }
 
 // caConfig is the operator's own CA, or the one in the data directory.

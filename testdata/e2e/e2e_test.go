@@ -11,6 +11,7 @@ func Test(t *testing.T) {
 	t.Run("docker", func(t *testing.T) { throughDocker(t, u) })
 	t.Run("others", func(t *testing.T) { throughOthers(t, u) })
 	t.Run("README", func(t *testing.T) { asReadmeSays(t, u) })
+	u.scenario(t, "CA", func(t *testing.T) { rotating(t, u) })
 	u.scenario(t, "unplugged", func(t *testing.T) { unplugged(t, u) })
 	u.scenario(t, "over the limit", func(t *testing.T) { overLimit(t, u) })
 	u.scenario(t, "push", func(t *testing.T) { pushing(t, u) })

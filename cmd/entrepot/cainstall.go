@@ -1,0 +1,55 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/entrepot/entrepot/ca"
+)
+
+// caInstall lets the programs of this machine trust the CA: all of its roots, and none that it had before.
+func (p program) caInstall(c *cli.Context, cfg config) error {
+	var now ca.Public
+	var err error
+	if from := c.String("from"); from != "" {
+		now, err = ca.ReadRoots(from)
+	} else {
+		now, err = cfg.publicCA()
+	}
+	if err != nil {
+		return err
+	}
+	root, err := filepath.Abs(c.String("root"))
+	if err != nil {
+		return fmt.Errorf("--root: %w", err)
+	}
+	store, err := findStore(root, runtime.GOOS)
+	if err != nil {
+		return err
+	}
+	if c.Bool("remove") {
+		return p.changedStore(store.remove(now))
+	}
+	return p.changedStore(store.install(now))
+}
+
+// changedStore tells what was done, also when it was not all.
+func (p program) changedStore(done []string, err error) error {
+	for _, line := range done {
+		fmt.Fprintln(p.stdout, line)
+	}
+	if err != nil {
+		hint := ""
+		if errors.Is(err, fs.ErrPermission) {
+			hint = "it takes root: sudo entrepot ca install --data-dir DIR (root has another default directory)"
+		}
+		return withHint(hint, "ca install: %w", err)
+	}
+	_, err = fmt.Fprintln(p.stdout, "next: restart what reads the store only when it starts: dockerd, containerd, CRI-O, kubelet")
+	return err
+}

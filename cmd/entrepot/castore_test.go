@@ -1,0 +1,216 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/entrepot/entrepot/ca"
+)
+
+// systemTree is a system with a trust store of some kind, whose program is never run there: fakeChroot stands for it.
+func systemTree(t *testing.T, k anchorKind, tool string) string {
+	t.Helper()
+	root := t.TempDir()
+	for _, dir := range []string{k.dir, "usr/sbin", "etc/ssl/certs", "usr/share/ca-certificates", "hooks"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(root, "usr/sbin", tool), nil, 0o755),
+		os.WriteFile(filepath.Join(root, "etc/ca-certificates.conf"), nil, 0o644),
+	); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// onPath puts a program of shell lines before all others, and returns the file that it notes its words in.
+func onPath(t *testing.T, name, script string) (env, words string) {
+	t.Helper()
+	dir := t.TempDir()
+	words = filepath.Join(dir, "words")
+	text := "#!/bin/sh\necho \"$@\" >>" + words + "\n" + script + "\n"
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return "PATH=" + dir + ":/usr/sbin:/usr/bin:/sbin:/bin", words
+}
+
+// debianInTree is the real program of Debian, told to look nowhere but in the tree.
+const debianInTree = `exec /usr/sbin/update-ca-certificates --certsconf "$1/etc/ca-certificates.conf" --certsdir "$1/usr/share/ca-certificates" \
+	--localcertsdir "$1/usr/local/share/ca-certificates" --etccertsdir "$1/etc/ssl/certs" --hooksdir "$1/hooks"`
+
+func ownFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range found {
+		found[i] = filepath.Base(f)
+	}
+	return found
+}
+
+// TestCAInstallOnDebian runs the program of Debian itself: the bundle that clients read has the roots of each step, and nothing of
+// ours when they were removed.
+func TestCAInstallOnDebian(t *testing.T) {
+	if _, err := os.Stat("/usr/sbin/update-ca-certificates"); err != nil {
+		t.Fatalf("this test is for Debian, with the package ca-certificates: %v", err)
+	}
+	data, kind := t.TempDir(), anchorKind{"usr/local/share/ca-certificates", "update-ca-certificates"}
+	root := systemTree(t, kind, kind.tool)
+	local := filepath.Join(root, kind.dir)
+	path, words := onPath(t, "chroot", debianInTree)
+	ran(t, "ca", "init", "--data-dir", data)
+	byHand := content(t, data+"/ca/ca.crt")
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(local, "entrepot.crt"), []byte(byHand), 0o644), // as the README says
+		os.WriteFile(filepath.Join(local, "entrepot-of-another.crt"), []byte(byHand), 0o644),
+	); err != nil {
+		t.Fatal(err)
+	}
+	install := func(args ...string) string {
+		t.Helper()
+		stdout, stderr, code := output(t, []string{path}, append([]string{"ca", "install", "--data-dir", data, "--root", root}, args...)...)
+		if code != 0 {
+			t.Fatalf("install %v: got %d: %s", args, code, stderr)
+		}
+		return stdout
+	}
+	for _, step := range []struct{ before, said []string }{
+		{nil, []string{"placed " + local + "/entrepot-", "removed " + local + "/entrepot.crt", "ran update-ca-certificates", "restart"}},
+		{nil, []string{"found " + local + "/entrepot-"}},
+		{[]string{"ca", "rotate"}, []string{"found ", "placed "}},
+		{[]string{"ca", "rotate", "--switch"}, []string{"found "}},
+		{[]string{"ca", "rotate", "--finish"}, []string{"found ", "removed "}},
+	} {
+		if step.before != nil {
+			ran(t, append(step.before, "--data-dir", data)...)
+		}
+		said := install()
+		for _, want := range step.said {
+			if !strings.Contains(said, want) {
+				t.Errorf("after %v: got %q, want %q in it", step.before, said, want)
+			}
+		}
+		want, _ := ran(t, "ca", "export", "--data-dir", data)
+		for _, cert := range strings.SplitAfter(want, "-----END CERTIFICATE-----\n") {
+			if bundle := content(t, root+"/etc/ssl/certs/ca-certificates.crt"); !strings.Contains(bundle, cert) {
+				t.Errorf("after %v: the bundle lacks a root", step.before)
+			}
+		}
+		if got, want := len(ownFiles(t, local)), strings.Count(want, "BEGIN")+1; got != want {
+			t.Errorf("after %v: got the files %v, want %d and that of another", step.before, ownFiles(t, local), want-1)
+		}
+	}
+	if said := install("--remove"); !strings.Contains(said, "removed ") {
+		t.Errorf("--remove: got %q", said)
+	}
+	if got, want := ownFiles(t, local), []string{"entrepot-of-another.crt"}; !slices.Equal(got, want) {
+		t.Errorf("after --remove: got the files %v, want %v", got, want)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(content(t, words)), "\n") {
+		if want := root + " /usr/sbin/update-ca-certificates"; line != want {
+			t.Errorf("chroot: got %q, want %q", line, want)
+		}
+	}
+}
+
+// TestCAInstallKinds: each kind of system by its directory and program, from a file that was exported.
+func TestCAInstallKinds(t *testing.T) {
+	data := t.TempDir()
+	ran(t, "ca", "init", "--data-dir", data)
+	for _, k := range anchorKinds() {
+		root := systemTree(t, k, k.tool)
+		path, words := onPath(t, "chroot", "")
+		stdout, stderr, code := output(t, []string{path}, "ca", "install", "--from", data+"/ca/ca.crt", "--root", root, "--data-dir", t.TempDir())
+		if code != 0 {
+			t.Fatalf("%s: got %d: %s", k.dir, code, stderr)
+		}
+		files := ownFiles(t, filepath.Join(root, k.dir))
+		if len(files) != 1 || content(t, filepath.Join(root, k.dir, files[0])) != content(t, data+"/ca/ca.crt") {
+			t.Errorf("%s: got the files %v, want the root", k.dir, files)
+		}
+		if got, want := content(t, words), root+" /usr/sbin/"+k.tool+"\n"; got != want || !strings.Contains(stdout, "ran "+k.tool) {
+			t.Errorf("%s: got %q and %q, want %q to be run", k.dir, got, stdout, want)
+		}
+	}
+}
+
+// TestCAInstallRefuses: what cannot be done is said, and no key gets into a store.
+func TestCAInstallRefuses(t *testing.T) {
+	data, k := t.TempDir(), anchorKinds()[0]
+	ran(t, "ca", "init", "--data-dir", data)
+	refused(t, []string{"no trust store of a known kind in " + data, "hint: on Debian and Alpine"}, "ca", "install", "--root", data, "--data-dir", data)
+	root := systemTree(t, k, "another-program")
+	refused(t, []string{"no trust store of a known kind"}, "ca", "install", "--root", root, "--data-dir", data)
+	root = systemTree(t, k, k.tool)
+	refused(t, []string{"no PEM certificate"}, "ca", "install", "--from", data+"/ca/ca.key", "--root", root, "--data-dir", data)
+	path, _ := onPath(t, "chroot", "echo no room left >&2; exit 3")
+	_, stderr, code := output(t, []string{path}, "ca", "install", "--root", root, "--data-dir", data)
+	if code != 1 || !strings.Contains(stderr, "exit status 3: no room left") {
+		t.Errorf("a program that fails: got %d, %q, want what it says", code, stderr)
+	}
+	outside := t.TempDir()
+	dir := filepath.Join(root, k.dir)
+	if err := errors.Join(os.RemoveAll(dir), os.Symlink(outside, dir)); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, []string{"escapes"}, "ca", "install", "--root", root, "--data-dir", data)
+	if got := ownFiles(t, outside); len(got) > 0 {
+		t.Errorf("a link out of the tree: got %v outside, want nothing", got)
+	}
+}
+
+// TestCAInstallOnMacOS: what is asked of its security program, one certificate at a time.
+func TestCAInstallOnMacOS(t *testing.T) {
+	data := t.TempDir()
+	ran(t, "ca", "init", "--data-dir", data)
+	ran(t, "ca", "rotate", "--data-dir", data)
+	now, err := ca.Look(ca.Config{Dir: data + "/ca"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := findStore("/", "darwin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, words := onPath(t, "security", `case "$1" in add-trusted-cert) grep -q 'BEGIN CERTIFICATE' "$7";; esac`)
+	t.Setenv("PATH", strings.TrimPrefix(path, "PATH="))
+	for _, do := range []func(ca.Public) ([]string, error){store.install, store.remove} {
+		if done, err := do(now); err != nil || len(done) != 2 {
+			t.Errorf("got %q, %v, want two lines", done, err)
+		}
+	}
+	var want []string
+	const file = "/Library/Keychains/System.keychain"
+	for _, r := range now.Roots {
+		want = append(want, "add-trusted-cert -d -r trustRoot -k "+file+" FILE/"+anchorName(r))
+	}
+	for _, r := range now.Roots {
+		want = append(want, "remove-trusted-cert -d FILE/"+anchorName(r), fmt.Sprintf("delete-certificate -Z %s %s", strings.ReplaceAll(r.Fingerprint(), ":", ""), file))
+	}
+	got := strings.Split(strings.TrimSpace(content(t, words)), "\n")
+	for i, line := range got {
+		fields := strings.Fields(line)
+		if last := fields[len(fields)-1]; strings.HasPrefix(last, os.TempDir()) {
+			got[i] = strings.TrimSuffix(line, last) + "FILE/" + filepath.Base(last)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("security: got\n%q, want\n%q", got, want)
+	}
+	if runtime.GOOS != "darwin" {
+		if _, err := findStore(t.TempDir(), "darwin"); err == nil {
+			t.Error("--root on macOS: got no error, want a tree to be judged by its files")
+		}
+	}
+}
