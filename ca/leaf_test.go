@@ -129,6 +129,11 @@ func TestLeaf(t *testing.T) {
 			if got, want := fmt.Sprint(c.DNSNames, c.IPAddresses), fmt.Sprint(wantDNS, wantIP); got != want {
 				t.Errorf("names: got %v, want %v", got, want)
 			}
+			// A common name is for names that fit. OpenSSL would hold that of an
+			// address against the limits of a root.
+			if got, want := c.Subject.CommonName, tt.dns; got != want && (got != "" || len(want) <= maxCommonName) {
+				t.Errorf("common name: got %q, want %q", got, want)
+			}
 			checkLeaf(t, c, now)
 			if got, want := len(cert.Certificate), 1; got != want {
 				t.Errorf("certificates sent: got %v, want %v", got, want)

@@ -103,15 +103,6 @@ func trusting(pem string) *x509.CertPool {
 	return pool
 }
 
-func content(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 // TestCARotate: a running server goes through a change-over at SIGHUP, and clients that did as they were told at the step before are
 // let in at each.
 func TestCARotate(t *testing.T) {
@@ -241,11 +232,11 @@ func TestCAExport(t *testing.T) {
 	ran(t, "ca", "init", "--data-dir", dir)
 	out := filepath.Join(t.TempDir(), "entrepot.crt")
 	ran(t, "ca", "export", "--out", out, "--data-dir", dir)
-	if got, want := content(t, out), content(t, dir+"/ca/ca.crt"); got != want {
+	if got, want := page(t, out), page(t, dir+"/ca/ca.crt"); got != want {
 		t.Errorf("--out: got %q, want %q", got, want)
 	}
 	der, _ := ran(t, "ca", "export", "--format", "der", "--data-dir", dir)
-	block, _ := pem.Decode([]byte(content(t, out)))
+	block, _ := pem.Decode([]byte(page(t, out)))
 	if der != string(block.Bytes) {
 		t.Errorf("--format der: got %q, want the bytes of the PEM file", der)
 	}
@@ -303,7 +294,7 @@ func (o own) write(t *testing.T, path, kind string, der []byte) {
 func TestCAOfOperatorIsReloaded(t *testing.T) {
 	o := ownCA(t, 365*24*time.Hour)
 	s := serve(t, nil, o.flags()...)
-	first := content(t, o.cert)
+	first := page(t, o.cert)
 	if err := os.WriteFile(o.cert, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -317,10 +308,10 @@ func TestCAOfOperatorIsReloaded(t *testing.T) {
 	o.renew(t, 365*24*time.Hour)
 	s.Process.Signal(syscall.SIGHUP)
 	s.until("reloaded")
-	if err := s.shakeHands(trusting(content(t, o.cert))); err != nil {
+	if err := s.shakeHands(trusting(page(t, o.cert))); err != nil {
 		t.Errorf("with other files: got error %v, want the new CA in force", err)
 	}
-	block, _ := pem.Decode([]byte(content(t, o.cert)))
+	block, _ := pem.Decode([]byte(page(t, o.cert)))
 	now, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		t.Fatal(err)

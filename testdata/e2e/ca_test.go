@@ -3,11 +3,21 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"math/big"
+	"net"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // rotating is the life of a CA that is limited to the registries, on Debian's
@@ -23,6 +33,7 @@ func rotating(t *testing.T, u *upstream) {
 	e := startEntrepotIn(t, u, dir)
 	c := crane(t, proxied()...)
 	distrustsCA(t, c)
+	limited(t, dir)
 	ca("install")
 	t.Cleanup(func() { ca("install", "--remove") })
 	e.pullTwice(t, c, "proxy", quayImage)
@@ -53,6 +64,50 @@ func rotating(t *testing.T, u *upstream) {
 	}
 	ca("install", "--remove")
 	distrustsCA(t, c)
+}
+
+// limited asks OpenSSL about leaves that a thief of the key would sign: those
+// for registries verify, others do not.
+func limited(t *testing.T, dir string) {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "ca", "ca.crt"), filepath.Join(dir, "ca", "ca.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, good := range map[string]bool{
+		"quay.io": true, "cdn.quay.io": true, "us.gcr.io": true, "s3reg.corp.test": true,
+		"mail.example.com": false, "notquay.io": false, "10.0.0.1": false, "2001:db8::1": false,
+	} {
+		file := filepath.Join(scratch(t), "leaf.crt")
+		writeFile(t, file, signFor(t, pair, host))
+		out, err := try(command(nil, "openssl", "verify", "-no-CApath", "-no-CAstore", "-CAfile", filepath.Join(dir, "ca", "ca.crt"), file))
+		if (err == nil) != good || !good && !strings.Contains(out, "subtree violation") {
+			t.Errorf("%s: openssl says %q, want that it verifies to be %v", host, out, good)
+		}
+	}
+}
+
+// signFor makes a leaf without asking whether it may.
+func signFor(t *testing.T, ca tls.Certificate, host string) string {
+	t.Helper()
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{Organization: []string{"thief"}}, NotBefore: time.Now().Add(-time.Minute),
+		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		tmpl.IPAddresses = []net.IP{ip}
+	} else {
+		tmpl.DNSNames = []string{host}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca.Leaf, key.Public(), ca.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 func distrustsCA(t *testing.T, c tool) {
