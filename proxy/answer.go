@@ -143,6 +143,9 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var no *upstream.Refused
 	var silent *upstream.Error
 	switch {
+	case q.byPassword && unauthorized(err):
+		// Upstream's challenge would send the client to upstream's realm with the password that it has for us.
+		q.refuse(w, http.StatusForbidden, codeDenied, q.registry+" wants a login of its own for this, and the one that came was for this mirror")
 	case errors.As(err, &a) && a.host != "" && a.status != http.StatusTooManyRequests:
 		q.retryLater(w, http.StatusServiceUnavailable, err)
 	case errors.As(err, &a):
@@ -168,6 +171,13 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		q.retryLater(w, http.StatusServiceUnavailable, err)
 	}
+}
+
+// unauthorized tells whether upstream asks who is there.
+func unauthorized(err error) bool {
+	var a *answered
+	var no *upstream.Refused
+	return errors.As(err, &no) || errors.As(err, &a) && a.host == "" && a.status == http.StatusUnauthorized
 }
 
 // statusClientGone stands in the log where there was nobody left to answer (nginx's convention).

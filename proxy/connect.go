@@ -27,43 +27,54 @@ func (s *Server) newConnect() http.Handler {
 	p.ConnectDial = nil
 	p.OnRequest().HandleConnectFunc(func(host string, ctx *goproxy.ProxyCtx) (*goproxy.ConnectAction, string) {
 		return &goproxy.ConnectAction{Action: goproxy.ConnectHijack, Hijack: func(r *http.Request, c net.Conn, _ *goproxy.ProxyCtx) {
-			authority, no := s.judgeConnect(r)
+			user, authority, no := s.judgeConnect(r)
 			if no != nil {
 				s.rejectConnect(r, c, no)
 				return
 			}
-			s.enterByConnect(r, c, authority)
+			s.enterByConnect(r, c, user, authority)
 		}}, host
 	})
 	return p
 }
 
-// judgeConnect finds the target of a CONNECT, or why it will not be served. A loop is recognised by our pseudonym in Via.
-func (s *Server) judgeConnect(r *http.Request) (authority string, no *rejection) {
+// judgeConnect finds who a CONNECT is from and its target, or why it will not be served. A loop is recognised by our pseudonym in Via.
+func (s *Server) judgeConnect(r *http.Request) (user, authority string, no *rejection) {
 	authority, err := connectAuthority(r)
 	switch {
 	case err != nil:
-		return "", &rejection{http.StatusBadRequest, codeUnsupported, err.Error()}
+		return "", "", &rejection{status: http.StatusBadRequest, code: codeUnsupported, message: err.Error()}
 	case s.looped(r):
-		return "", &rejection{http.StatusLoopDetected, codeDenied, loopMessage}
+		return "", "", &rejection{status: http.StatusLoopDetected, code: codeDenied, message: loopMessage}
+	}
+	if s.locked() {
+		var unknown *stranger
+		if user, _, err = s.identify(r.Context(), r, toProxy); errors.As(err, &unknown) {
+			return "", "", &rejection{unknown.status, unknown.code, unknown.message, unknown.header()}
+		}
 	}
 	if reg, known := s.table.Load().Lookup(authority); known && reg.Mode == hosts.Refuse {
-		return "", &rejection{http.StatusForbidden, codeDenied, reg.Name + " is refused by the configuration of this proxy"}
+		return "", "", &rejection{status: http.StatusForbidden, code: codeDenied, message: reg.Name + " is refused by the configuration of this proxy"}
 	}
-	return authority, nil
+	return user, authority, nil
 }
 
 // rejection is why a CONNECT is not served.
 type rejection struct {
 	status        int
 	code, message string
+	header        http.Header // of the answer, beside what each one has
 }
 
 // rejectConnect answers and ends the connection: what follows a refused CONNECT is not for us to parse (RFC 9931). It owns c.
 func (s *Server) rejectConnect(r *http.Request, c net.Conn, no *rejection) {
 	q := &request{door: doorProxy, registry: r.Host, kind: kindTunnel, cache: cacheBypass, status: no.status, err: errors.New(no.message)}
 	s.logLine(q, r, 0, 0)
-	writeRaw(c, no.status, no.code, no.message)
+	resp := refusal(r, no.status, no.code, no.message)
+	for name, values := range no.header {
+		resp.Header[name] = values
+	}
+	resp.Write(c)
 	s.spawn(c, func() { hangUp(c) })
 }
 
@@ -87,14 +98,15 @@ func connectAuthority(r *http.Request) (string, error) {
 }
 
 // enterByConnect is called with a connection whose CONNECT was accepted. It owns c.
-func (s *Server) enterByConnect(r *http.Request, c net.Conn, authority string) {
+func (s *Server) enterByConnect(r *http.Request, c net.Conn, user, authority string) {
+	w := c.(*wire) // as replayingHijacker made it
+	w.door, w.user = doorProxy, user
 	reg, known := s.table.Load().Lookup(authority)
 	if !known || reg.Mode != 0 {
-		s.spawn(c, func() { s.tunnel(r, c, authority) })
+		s.spawn(w, func() { s.tunnel(r, w, authority) })
 		return
 	}
-	w := c.(*wire) // as replayingHijacker made it
-	w.door, w.authority = doorProxy, authority
+	w.authority = authority
 	if _, err := io.WriteString(c, connectEstablished); err != nil {
 		c.Close()
 		return

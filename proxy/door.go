@@ -129,7 +129,6 @@ func (s *Server) enterBySNI(w *wire) {
 
 // intercept ends TLS here, in the name of w.authority, and hands the connection in.
 func (s *Server) intercept(w *wire) {
-	w.secure = true
 	s.inbox.push(tls.Server(w, s.tls))
 }
 

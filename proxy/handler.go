@@ -25,7 +25,11 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		q.refuse(w, http.StatusLoopDetected, codeDenied, loopMessage)
 		return
 	}
-	path, known, err := s.destination(q, r, conn) // 3
+	if err := s.login(q, r, conn); err != nil { // 3
+		q.refuseStranger(w, err)
+		return
+	}
+	path, known, err := s.destination(q, r, conn) // 4
 	if err != nil {
 		s.refuseMalformed(q, w, err)
 		return
@@ -40,36 +44,36 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // serveRegistry is the list from where the registry is known.
 func (s *Server) serveRegistry(q *request, w *countingWriter, r *http.Request, path string) {
 	switch q.reg.Mode {
-	case hosts.Refuse: // 4
+	case hosts.Refuse: // 5
 		q.refuse(w, http.StatusForbidden, codeDenied, q.registry+" is refused by the configuration of this proxy")
 		return
-	case hosts.Tunnel: // 5
+	case hosts.Tunnel: // 6
 		s.pass(q, w, r, path)
 		return
 	}
-	if q.reg.Name == defaultRegistry && q.door == doorMirror { // 6
+	if q.reg.Name == defaultRegistry && q.door == doorMirror { // 7
 		path = withLibrary(path)
 	}
-	if err := q.parseAPI(path); err != nil && (readOnly(r) || q.door == doorMirror) { // 7
+	if err := q.parseAPI(path); err != nil && (readOnly(r) || q.door == doorMirror) { // 8
 		s.refuseMalformed(q, w, err)
 		return
 	}
 	switch {
-	case q.kind == kindPing && q.door == doorMirror && readOnly(r): // 8
+	case q.kind == kindPing && q.door == doorMirror && readOnly(r): // 9
 		q.outcome(w, cacheBypass)
 		s.servePing(w)
-	case !readOnly(r) && q.door == doorMirror: // 9
+	case !readOnly(r) && q.door == doorMirror: // 10
 		w.Header().Set("Allow", "GET, HEAD")
 		q.refuse(w, http.StatusMethodNotAllowed, codeUnsupported, "this mirror is read-only: push to "+q.registry+" itself")
-	case !readOnly(r): // 10
+	case !readOnly(r): // 11
 		s.pass(q, w, r, path)
-	case q.kind == kindManifest && q.byDigest(): // 11
+	case q.kind == kindManifest && q.byDigest(): // 12
 		s.serveManifest(q, w, r)
-	case q.kind == kindManifest: // 12
+	case q.kind == kindManifest: // 13
 		s.serveTag(q, w, r)
-	case q.kind == kindBlob: // 13
+	case q.kind == kindBlob: // 14
 		s.serveBlob(q, w, r)
-	default: // 14
+	default: // 15
 		s.pass(q, w, r, path)
 	}
 }
@@ -159,9 +163,8 @@ func (s *Server) refuseMalformed(q *request, w http.ResponseWriter, err error) {
 // serveNoRegistry answers what is not for a registry: our own CA certificate, a plain HTTP request that the proxy passes on, and
 // what cannot be served.
 func (s *Server) serveNoRegistry(q *request, w *countingWriter, r *http.Request, path string) {
-	own := !r.URL.IsAbs() && q.door != doorTLS
 	switch {
-	case own && path == "/ca.crt" && readOnly(r):
+	case asksForCA(r) && q.door != doorTLS:
 		s.serveCA(q, w)
 	case r.URL.IsAbs() && q.door == doorProxy:
 		s.passUnknown(q, w, r)
@@ -172,6 +175,9 @@ func (s *Server) serveNoRegistry(q *request, w *countingWriter, r *http.Request,
 			"this is entrepot, a cache for container registries: the registry API is below /v2/, the certificate of its CA is at /ca.crt")
 	}
 }
+
+// asksForCA tells whether the request is for our CA's certificate, which everybody may have: some need it before they can log in.
+func asksForCA(r *http.Request) bool { return !r.URL.IsAbs() && r.URL.Path == "/ca.crt" && readOnly(r) }
 
 func (s *Server) serveCA(q *request, w http.ResponseWriter) {
 	q.outcome(w, cacheBypass)

@@ -37,30 +37,30 @@ func TestRequestHandling(t *testing.T) {
 		cache, text  string
 	}{
 		{2, doorMirror, "GET", m("/v2/"), []string{"Via", "1.1 " + st.server.via}, 508, "BYPASS", "--resolver"},
-		{3, doorProxy, "GET", "https://quay.io/v2/", []string{"Host", "gcr.io"}, 401, "BYPASS", ""}, // net/http ignores the field
-		{3, doorMirror, "GET", m("/ca.crt"), nil, 200, "BYPASS", "BEGIN CERTIFICATE"},
-		{3, doorMirror, "GET", m("/v2/registry.nowhere.test/a/manifests/b"), nil, 404, "BYPASS", "--registry registry.nowhere.test"},
-		{3, doorMirror, "GET", m("/v2/org/tool/manifests/v1?ns=quay.io"), accept, 200, "MISS", "schemaVersion"},
-		{3, doorMirror, "GET", m("/v2/quay.io/org/tool/manifests/v1"), accept, 200, "HIT", "schemaVersion"},
-		{3, doorMirror, "GET", m("/quay.io/v2/org/tool/manifests/v1"), accept, 200, "HIT", "schemaVersion"},
-		{3, doorMirror, "GET", m("/v2/quay.io/org/tool/manifests/v1"), []string{"Accept", "application/nothing"}, 200, "BYPASS", "signatures"}, // quay.io makes a schema 1 of it
-		{4, doorMirror, "GET", m("/v2/a/b/manifests/c?ns=refused.example.org"), nil, 403, "BYPASS", "refused"},
-		{5, doorProxy, "GET", "http://unknown.example.org/", nil, 200, "BYPASS", "echo"},
-		{6, doorMirror, "GET", m("/v2/alpine/manifests/3.20"), nil, 200, "MISS", "schemaVersion"},
-		{7, doorMirror, "GET", m("/v2/library/alpine/blobs/sha256:12"), nil, 400, "BYPASS", "DIGEST_INVALID"},
-		{7, doorMirror, "GET", m("/v2/UPPER/alpine/manifests/1"), nil, 400, "BYPASS", "NAME_INVALID"},
-		{7, doorMirror, "GET", m("/v2/library/alpine/manifests/a!b"), nil, 400, "BYPASS", "TAG_INVALID"},
-		{8, doorMirror, "GET", m("/v2/"), nil, 200, "BYPASS", "{}"},
-		{9, doorMirror, "PUT", m("/v2/library/alpine/manifests/1"), nil, 405, "BYPASS", "push to docker.io itself"},
-		{10, doorProxy, "POST", "https://quay.io/v2/org/tool/blobs/uploads/", nil, 401, "BYPASS", ""},
-		{11, doorMirror, "GET", m("/v2/library/alpine/manifests/" + p.Digest), nil, 200, "HIT", "schemaVersion"},
-		{12, doorMirror, "GET", m("/v2/library/alpine/manifests/3.20"), nil, 200, "HIT", "schemaVersion"},
-		{12, doorMirror, "GET", m("/v2/library/alpine/manifests/no"), nil, 404, "BYPASS", "MANIFEST_UNKNOWN"},
-		{13, doorMirror, "HEAD", m("/v2/library/alpine" + blob), nil, 200, "MISS", ""},
-		{13, doorMirror, "GET", m("/v2/library/alpine" + blob), nil, 200, "MISS", ""},
-		{14, doorMirror, "GET", m("/v2/library/alpine/tags/list"), nil, 200, "BYPASS", "3.20"},
+		{4, doorProxy, "GET", "https://quay.io/v2/", []string{"Host", "gcr.io"}, 401, "BYPASS", ""}, // net/http ignores the field
+		{4, doorMirror, "GET", m("/ca.crt"), nil, 200, "BYPASS", "BEGIN CERTIFICATE"},
+		{4, doorMirror, "GET", m("/v2/registry.nowhere.test/a/manifests/b"), nil, 404, "BYPASS", "--registry registry.nowhere.test"},
+		{4, doorMirror, "GET", m("/v2/org/tool/manifests/v1?ns=quay.io"), accept, 200, "MISS", "schemaVersion"},
+		{4, doorMirror, "GET", m("/v2/quay.io/org/tool/manifests/v1"), accept, 200, "HIT", "schemaVersion"},
+		{4, doorMirror, "GET", m("/quay.io/v2/org/tool/manifests/v1"), accept, 200, "HIT", "schemaVersion"},
+		{4, doorMirror, "GET", m("/v2/quay.io/org/tool/manifests/v1"), []string{"Accept", "application/nothing"}, 200, "BYPASS", "signatures"}, // quay.io makes a schema 1 of it
+		{5, doorMirror, "GET", m("/v2/a/b/manifests/c?ns=refused.example.org"), nil, 403, "BYPASS", "refused"},
+		{6, doorProxy, "GET", "http://unknown.example.org/", nil, 200, "BYPASS", "echo"},
+		{7, doorMirror, "GET", m("/v2/alpine/manifests/3.20"), nil, 200, "MISS", "schemaVersion"},
+		{8, doorMirror, "GET", m("/v2/library/alpine/blobs/sha256:12"), nil, 400, "BYPASS", "DIGEST_INVALID"},
+		{8, doorMirror, "GET", m("/v2/UPPER/alpine/manifests/1"), nil, 400, "BYPASS", "NAME_INVALID"},
+		{8, doorMirror, "GET", m("/v2/library/alpine/manifests/a!b"), nil, 400, "BYPASS", "TAG_INVALID"},
+		{9, doorMirror, "GET", m("/v2/"), nil, 200, "BYPASS", "{}"},
+		{10, doorMirror, "PUT", m("/v2/library/alpine/manifests/1"), nil, 405, "BYPASS", "push to docker.io itself"},
+		{11, doorProxy, "POST", "https://quay.io/v2/org/tool/blobs/uploads/", nil, 401, "BYPASS", ""},
+		{12, doorMirror, "GET", m("/v2/library/alpine/manifests/" + p.Digest), nil, 200, "HIT", "schemaVersion"},
+		{13, doorMirror, "GET", m("/v2/library/alpine/manifests/3.20"), nil, 200, "HIT", "schemaVersion"},
+		{13, doorMirror, "GET", m("/v2/library/alpine/manifests/no"), nil, 404, "BYPASS", "MANIFEST_UNKNOWN"},
+		{14, doorMirror, "HEAD", m("/v2/library/alpine" + blob), nil, 200, "MISS", ""},
+		{14, doorMirror, "GET", m("/v2/library/alpine" + blob), nil, 200, "MISS", ""},
+		{15, doorMirror, "GET", m("/v2/library/alpine/tags/list"), nil, 200, "BYPASS", "3.20"},
 	}
-	walked := map[int]bool{0: true, 1: true} // before there is a request: connect_test.go
+	walked := map[int]bool{0: true, 1: true, 3: true} // before there is a request: connect_test.go; who it is from: login_test.go
 	for _, row := range rows {
 		walked[row.number] = true
 		st.log.reset()

@@ -117,6 +117,9 @@ func (s *Server) logLine(q *request, r *http.Request, bytes int64, took time.Dur
 		Str("registry", q.registry).Str("repo", q.repo).Str("kind", q.kind).Str("ref", q.ref).
 		Str("cache", q.cache).Int("status", q.status).Int64("bytes", bytes).
 		Float64("duration_ms", float64(took.Microseconds())/1000).Str("ua", r.UserAgent())
+	if q.user != "" {
+		e = e.Str("user", q.user)
+	}
 	if q.err != nil {
 		e = e.Str("error", q.err.Error())
 	}

@@ -80,6 +80,10 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, rewrite func(*http.Re
 			if q.door == doorHTTP {
 				s.plainRealm(q, resp.Header)
 			}
+			if q.byPassword && resp.StatusCode == http.StatusUnauthorized { // as in fail
+				resp.StatusCode = http.StatusForbidden
+				resp.Header.Del("Www-Authenticate")
+			}
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

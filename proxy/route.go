@@ -37,6 +37,9 @@ type request struct {
 	digest    cache.Digest // of ref, zero for a tag
 	anonymous bool         // where the client brings no credential, getting a token is our business
 
+	user       string // who logged in to us, "" is nobody
+	byPassword bool   // in the field where a registry's credential would stand
+
 	cache  string // HIT, MISS, …
 	status int
 	err    error // for the log

@@ -42,6 +42,9 @@ type Config struct {
 	AllowNets     []netip.Prefix // upstream addresses allowed though private or loopback
 	AllowClients  []netip.Prefix // who may use the doors; nil: loopback and private networks
 
+	Users     *Users         // who may use the mirror and proxy doors by name and password; nil: nobody is asked
+	ClientCAs *x509.CertPool // whose certificates open them too; nil: none is asked for
+
 	ManifestTTL time.Duration // how long a tag is served without asking upstream; zero: one minute
 	MaxStale    time.Duration // how long it is served when upstream cannot be asked; zero: a week
 	Offline     bool          // never ask upstream
@@ -61,6 +64,7 @@ type Server struct {
 	connect  http.Handler // of CONNECT requests
 	upstream *upstream.Client
 	access   *access
+	clients  *gate
 	lookups  singleflight.Group // questions about tags
 	budgets  budgets
 	waits    waits
@@ -111,6 +115,7 @@ func New(cfg Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(s)
 	s.access = newAccess(cfg.Store)
+	s.clients = newGate(cfg.Users)
 	s.upstream = upstream.New(s.upstreamConfig())
 	s.tls = s.tlsConfig()
 	s.connect = s.newConnect()
@@ -177,6 +182,9 @@ func (s *Server) tlsConfig() *tls.Config {
 
 // SetTable replaces the registries. Requests under way end by the old rules.
 func (s *Server) SetTable(t *hosts.Table) { s.table.Store(t) }
+
+// SetUsers replaces the names and passwords. A connection made by CONNECT stays who it was.
+func (s *Server) SetUsers(clients *Users) { s.clients.users.Store(clients) }
 
 // spawn runs f, for which Shutdown waits. Once that has begun nothing new is, and c, if there is one, is closed instead.
 func (s *Server) spawn(c io.Closer, f func()) {

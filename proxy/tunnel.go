@@ -16,10 +16,10 @@ func refuseDial(context.Context, string, string) (net.Conn, error) { return nil,
 
 // tunnel carries bytes between the client and authority, untouched. It owns c and returns when both directions have ended. A client
 // that asked for it by CONNECT hears how it went.
-func (s *Server) tunnel(r *http.Request, c net.Conn, authority string) {
+func (s *Server) tunnel(r *http.Request, c *wire, authority string) {
 	defer c.Close()
 	start := s.now()
-	q := &request{door: doorProxy, registry: authority, kind: kindTunnel, cache: cacheBypass}
+	q := &request{door: doorProxy, registry: authority, kind: kindTunnel, user: c.user, cache: cacheBypass}
 	if r.Method != http.MethodConnect {
 		q.door = doorTLS
 	}

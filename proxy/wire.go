@@ -19,7 +19,7 @@ type wire struct {
 	net.Conn
 	door      string
 	authority string // where the client wants to go: CONNECT's target or the SNI; empty where each request says so itself
-	secure    bool   // TLS was ended here
+	user      string // who asked for it by CONNECT, where that is asked
 	replay    *bytes.Reader
 }
 

@@ -15,7 +15,8 @@ type config struct {
 	CACert, CAKey, CAPassphraseFile string
 	Rules                           []rule // in the order in which they overrule each other
 	Resolvers, UpstreamCAs          []string
-	AllowNets, AllowClients         []netip.Prefix
+	AllowNets                       []netip.Prefix
+	Access                          access
 	MaxSize, MinFree                size
 	ManifestTTL, MaxStale, Grace    time.Duration
 	Offline                         bool

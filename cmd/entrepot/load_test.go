@@ -12,7 +12,7 @@ func TestContract(t *testing.T) {
 	contract := map[string]string{
 		"config": "", "data-dir": "/data/entrepot", "proxy-listen": "127.0.0.1:3128", "mirror-listen": "127.0.0.1:5000",
 		"tls-listen": "off", "http-listen": "off", "admin-listen": "127.0.0.1:5001", "registry": "", "resolver": "",
-		"upstream-ca": "", "allow-net": "", "allow-client": "", "max-size": "80%", "manifest-ttl": "1m", "max-stale": "168h",
+		"upstream-ca": "", "allow-net": "", "allow-client": "", "htpasswd": "", "max-size": "80%", "manifest-ttl": "1m", "max-stale": "168h",
 		"offline": "false", "log-format": "", "log-level": "info",
 		// Added since.
 		"ca-cert": "", "ca-key": "", "ca-passphrase-file": "", "grace": "30s", "min-free": "",

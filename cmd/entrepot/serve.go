@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -160,12 +161,11 @@ func (w *watch) reload() {
 	w.config.Grace = c.Grace
 }
 
-// needRestart are the settings that have changed and that only a start can put in force: all but the
-// registries and the grace.
+// needRestart are the settings that have changed and that only a start can put in force.
 func (c config) needRestart(next config) []string {
 	var changed []string
 	for _, set := range settings(c.env) {
-		if set.name != "registry" && set.name != "grace" && c.was(set.name) != next.was(set.name) {
+		if !slices.Contains(reloaded(), set.name) && c.was(set.name) != next.was(set.name) {
 			changed = append(changed, set.name)
 		}
 	}

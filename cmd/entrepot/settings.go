@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -33,7 +34,7 @@ const envPrefix = "ENTREPOT_"
 
 // settings is the table, in the order of the help text.
 func settings(env environment) []setting {
-	return append(append(placeSettings(env), upstreamSettings()...), runSettings()...)
+	return slices.Concat(placeSettings(env), upstreamSettings(), accessSettings(), runSettings())
 }
 
 // placeSettings say where things are: the file, the data, the doors.
@@ -91,10 +92,6 @@ func upstreamSettings() []setting {
 		{
 			name: "allow-net", usage: "upstream addresses inside `CIDR` are allowed though private or loopback", list: true,
 			absent: "public addresses only", set: appended(func(c *config) *[]netip.Prefix { return &c.AllowNets }, parseNet),
-		},
-		{
-			name: "allow-client", usage: "clients inside `CIDR` may use the doors", list: true,
-			absent: "loopback and private networks", set: appended(func(c *config) *[]netip.Prefix { return &c.AllowClients }, parseNet),
 		},
 	}
 }

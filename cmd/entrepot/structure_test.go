@@ -37,7 +37,7 @@ func rooms() []room {
 		{
 			"proxy",
 			[]string{"hosts", "ca", "cache"},
-			[]string{"github.com/elazarl/goproxy", "github.com/rs/zerolog", sync, lru, "github.com/prometheus/client_golang"},
+			[]string{"github.com/elazarl/goproxy", "github.com/rs/zerolog", sync, lru, "github.com/prometheus/client_golang", "golang.org/x/crypto/bcrypt"},
 			nil,
 		},
 		{

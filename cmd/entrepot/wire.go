@@ -77,10 +77,14 @@ func (h *house) serve(door int, l net.Listener) error {
 // drain lets running transfers end, until ctx does.
 func (h *house) drain(ctx context.Context) error { return h.server.Shutdown(ctx) }
 
-// reload puts another table of registries in force, and what is in the files of the CA now: all of it, or
-// nothing.
+// reload puts another table of registries in force, other users, and what is in the files of the CA now: all
+// of it, or nothing.
 func (h *house) reload(c config) error {
 	table, err := c.table()
+	if err != nil {
+		return err
+	}
+	names, err := users(c.Access.Htpasswd)
 	if err != nil {
 		return err
 	}
@@ -88,6 +92,7 @@ func (h *house) reload(c config) error {
 		return err
 	}
 	h.server.SetTable(table)
+	h.server.SetUsers(names)
 	h.table = table
 	return nil
 }
@@ -121,9 +126,13 @@ func (c config) proxyConfig() (proxy.Config, error) {
 	if err != nil {
 		return proxy.Config{}, err
 	}
+	names, err := users(c.Access.Htpasswd)
+	if err != nil {
+		return proxy.Config{}, err
+	}
 	return proxy.Config{
 		Table: table, Resolver: resolver, UpstreamRoots: roots,
-		AllowNets: c.AllowNets, AllowClients: c.AllowClients,
+		AllowNets: c.AllowNets, AllowClients: c.Access.Clients, Users: names,
 		ManifestTTL: orNever(c.ManifestTTL), MaxStale: orNever(c.MaxStale), Offline: c.Offline,
 	}, nil
 }

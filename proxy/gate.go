@@ -1,0 +1,93 @@
+package proxy
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/singleflight"
+)
+
+// gate judges names and passwords. A bcrypt comparison takes up to a second of CPU, and a pull asks twenty times, so a yes is
+// remembered: as a keyed hash of name, password and the hash they were compared with. What it stands for never changes; when the file
+// changes, the question does. A no is not remembered, lest strangers fill the memory.
+type gate struct {
+	users  atomic.Pointer[Users] // nil: nobody is asked
+	key    []byte
+	passed *lru.Cache[[sha256.Size]byte, struct{}]
+	flight singleflight.Group
+	slots  chan struct{} // one for each comparison under way
+}
+
+const (
+	maxPassed = 1 << 12
+	maxQueue  = 10 * time.Second // how long a stranger waits for a slot when others keep all busy
+)
+
+// errBusy is no judgement: others keep the gate busy with passwords that were not seen before.
+var errBusy = errors.New("too many passwords are being checked: try again")
+
+// newGate leaves half of the processors to those who are in already.
+func newGate(u *Users) *gate {
+	g := &gate{key: make([]byte, 32), slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+	rand.Read(g.key)
+	g.passed, _ = lru.New[[sha256.Size]byte, struct{}](maxPassed) // errs on a size below one only
+	g.users.Store(u)
+	return g
+}
+
+// check tells whether this is the password of that name. Callers with the same question share a comparison.
+func (g *gate) check(ctx context.Context, name, password string) (bool, error) {
+	u := g.users.Load()
+	if u == nil {
+		return false, nil
+	}
+	hash, known := u.hash(name)
+	sum := g.sum(name, password, string(hash))
+	if g.passed.Contains(sum) {
+		g.passed.Get(sum) // it was used
+		return true, nil
+	}
+	done := g.flight.DoChan(string(sum[:]), func() (any, error) { // its goroutine ends with the comparison; the callers wait
+		return g.compare(sum, hash, password, known)
+	})
+	select {
+	case res := <-done:
+		return res.Val.(bool), res.Err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// compare does for an unknown name what it does for a known one.
+func (g *gate) compare(sum [sha256.Size]byte, hash []byte, password string, known bool) (bool, error) {
+	wait := time.NewTimer(maxQueue)
+	defer wait.Stop()
+	select {
+	case g.slots <- struct{}{}:
+		defer func() { <-g.slots }()
+	case <-wait.C:
+		return false, errBusy
+	}
+	ok := bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil && known
+	if ok {
+		g.passed.Add(sum, struct{}{})
+	}
+	return ok, nil
+}
+
+// sum is what is remembered of a question. A name has no NUL in it that could shift the parts: it came out of the file, or the
+// answer is no and nothing is remembered.
+func (g *gate) sum(parts ...string) [sha256.Size]byte {
+	m := hmac.New(sha256.New, g.key)
+	m.Write([]byte(strings.Join(parts, "\x00")))
+	return [sha256.Size]byte(m.Sum(nil))
+}
