@@ -15,28 +15,28 @@ import (
 // ServeProxy serves the forward proxy on l: CONNECT, and plain HTTP with an absolute URL. Like every Serve it owns l, and returns
 // nil after Shutdown.
 func (s *Server) ServeProxy(l net.Listener) error {
-	return s.serve(l, func(c net.Conn) { s.inbox.push(&wire{Conn: c, door: doorProxy}) })
+	return s.serve(l, doorProxy, s.entry(doorProxy, s.cfg.ProxyTLS, "http/1.1"))
 }
 
 // ServeMirror serves the registry API on l, as mirrors do.
 func (s *Server) ServeMirror(l net.Listener) error {
-	return s.serve(l, func(c net.Conn) { s.inbox.push(&wire{Conn: c, door: doorMirror}) })
+	return s.serve(l, doorMirror, s.entry(doorMirror, s.cfg.MirrorTLS, "h2", "http/1.1"))
 }
 
 // ServePlain serves plain HTTP on l to clients whose name service leads registries here; the Host field says which one is meant.
 func (s *Server) ServePlain(l net.Listener) error {
-	return s.serve(l, func(c net.Conn) { s.inbox.push(&wire{Conn: c, door: doorHTTP}) })
+	return s.serve(l, doorHTTP, func(w *wire) { s.inbox.push(w) })
 }
 
 // ServeTLS serves TLS on l to clients whose name service leads registries here; the SNI says which one is meant.
 func (s *Server) ServeTLS(l net.Listener) error {
-	return s.serve(l, func(c net.Conn) {
-		s.spawn(c, func() { s.enterBySNI(&wire{Conn: c, door: doorTLS}) })
+	return s.serve(l, doorTLS, func(w *wire) {
+		s.spawn(w, func() { s.enterBySNI(w) })
 	})
 }
 
 // serve accepts until Shutdown. handle owns each connection.
-func (s *Server) serve(l net.Listener, handle func(net.Conn)) error {
+func (s *Server) serve(l net.Listener, door string, handle func(*wire)) error {
 	if !s.open(l) {
 		return l.Close()
 	}
@@ -44,7 +44,7 @@ func (s *Server) serve(l net.Listener, handle func(net.Conn)) error {
 		c, err := l.Accept()
 		switch {
 		case err == nil && s.welcome(c):
-			handle(c)
+			handle(&wire{Conn: c, door: door})
 		case err == nil:
 			c.Close()
 		case s.isClosing() || errors.Is(err, net.ErrClosed):

@@ -119,7 +119,9 @@ func TestMirrorLoginStaysHere(t *testing.T) {
 	st := guarded(t)
 	for i, ref := range images {
 		st.world.Push(t, ref, world.Image(t, uint64(i), 30<<10))
+		st.log.reset()
 		st.pull(doorMirror, ref, &authn.Basic{Username: "ada", Password: "ours-only"})
+		st.log.await(t, kindBlob, 2)
 		st.log.reset()
 		st.pull(doorMirror, ref, &authn.Basic{Username: "bob", Password: "bobs"})
 		for _, l := range st.log.await(t, kindBlob, 2) {
@@ -305,4 +307,3 @@ func TestTunnelLogin(t *testing.T) {
 	c.Close()
 	st.log.until(t, `"user":"bob"`)
 }
-

@@ -30,6 +30,9 @@ var doubts = []string{
 	"local error: tls: bad record MAC",
 }
 
+// uncertified are what crypto/tls says of clients without a certificate, or with one that --client-ca does not cover.
+var uncertified = []string{"tls: client didn't provide a certificate", "tls: failed to verify certificate"}
+
 func newServerNoise(log zerolog.Logger) *serverNoise {
 	n := &serverNoise{log: log, now: time.Now}
 	n.warned, _ = lru.New[string, time.Time](maxWarned) // errs on a size below one only
@@ -38,9 +41,11 @@ func newServerNoise(log zerolog.Logger) *serverNoise {
 
 func (n *serverNoise) Write(p []byte) (int, error) {
 	text := strings.TrimSpace(string(p))
-	if client, ok := distrustful(text); ok && n.due(client) {
+	if client, ok := handshakeFailed(text, doubts); ok && n.due(client) {
 		n.log.Warn().Str("client", client).
 			Msg("a client does not trust the CA of entrepot: give it the certificate, which GET /ca.crt serves and `entrepot ca show` names, and restart it")
+	} else if client, ok := handshakeFailed(text, uncertified); ok && n.due(client) {
+		n.log.Warn().Str("client", client).Str("error", text).Msg("client refused: it shows no certificate of --client-ca")
 	} else {
 		n.log.Debug().Msg(text)
 	}
@@ -57,11 +62,12 @@ func (n *serverNoise) due(client string) bool {
 	return true
 }
 
-// distrustful finds the client in "http: TLS handshake error from 127.0.0.1:50000: remote error: tls: bad certificate".
-func distrustful(text string) (client string, ok bool) {
+// handshakeFailed finds the client in "http: TLS handshake error from 127.0.0.1:50000: remote error: tls: bad certificate", if the
+// reason begins with one of those given.
+func handshakeFailed(text string, reasons []string) (client string, ok bool) {
 	rest, found := strings.CutPrefix(text, "http: TLS handshake error from ")
 	addr, why, cut := strings.Cut(rest, ": ")
-	if !found || !cut || !slices.ContainsFunc(doubts, func(d string) bool { return strings.HasPrefix(why, d) }) {
+	if !found || !cut || !slices.ContainsFunc(reasons, func(r string) bool { return strings.HasPrefix(why, r) }) {
 		return "", false
 	}
 	host, _, err := net.SplitHostPort(addr)

@@ -34,7 +34,7 @@ func TestDistrustful(t *testing.T) {
 		"http: TLS handshake error from nonsense: remote error: tls: bad certificate":                      "",
 		"http: something else": "",
 	} {
-		if got, ok := distrustful(text); got != want && want != "" || ok != (want != "") {
+		if got, ok := handshakeFailed(text, doubts); got != want && want != "" || ok != (want != "") {
 			t.Errorf("%q: got %q %v, want %q", text, got, ok, want)
 		}
 	}

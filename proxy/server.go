@@ -43,7 +43,9 @@ type Config struct {
 	AllowClients  []netip.Prefix // who may use the doors; nil: loopback and private networks
 
 	Users     *Users         // who may use the mirror and proxy doors by name and password; nil: nobody is asked
-	ClientCAs *x509.CertPool // whose certificates open them too; nil: none is asked for
+	ClientCAs *x509.CertPool // whose certificates open them too, where they speak TLS; nil: none is asked for
+
+	MirrorTLS, ProxyTLS CertFor // the certificates of these doors; nil: they speak plain HTTP
 
 	ManifestTTL time.Duration // how long a tag is served without asking upstream; zero: one minute
 	MaxStale    time.Duration // how long it is served when upstream cannot be asked; zero: a week

@@ -27,7 +27,9 @@ func accessSettings() []setting {
 }
 
 // reloaded are the settings that a reload puts in force.
-func reloaded() []string { return []string{"registry", "grace", "htpasswd"} }
+func reloaded() []string {
+	return []string{"registry", "grace", "htpasswd", "server-cert", "server-key"}
+}
 
 // checkAccess reads what decides who comes in, since a fault there would let nobody in, or everybody.
 func (c config) checkAccess(bad *problems) {

@@ -1,14 +1,21 @@
 package main
 
 import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/entrepot/entrepot/ca"
 )
 
 // user is a line of an htpasswd file.
@@ -77,12 +84,24 @@ func TestHtpasswd(t *testing.T) {
 // TestAccessRefused: a fault in what decides who comes in is found before a door opens.
 func TestAccessRefused(t *testing.T) {
 	plain := file(t, "htpasswd", "ada:secret\n")
+	root := filepath.Join(dataDirWithCA(t), "ca", "ca.crt")
 	for _, c := range []struct {
 		name string
 		args []string
 		want []string
 	}{
 		{"htpasswd that is not there", []string{"--htpasswd", plain + "x"}, []string{"entrepot: --htpasswd: ", "no such file", "see that it exists"}},
+		{"own certificate without a key", []string{"--server-cert", plain, "--mirror-tls", "cert"}, []string{"--server-cert: is given without server-key"}},
+		{"key without a certificate", []string{"--server-key", plain}, []string{"--server-key: is given without server-cert"}},
+		{"own certificate for no door", []string{"--server-cert", plain, "--server-key", plain}, []string{"no open door uses it", "--mirror-tls cert"}},
+		{"own certificate for a door that is off", []string{"--server-cert", plain, "--server-key", plain, "--mirror-tls", "cert", "--mirror-listen", "off"}, []string{"no open door uses it"}},
+		{"no own certificate", []string{"--proxy-tls", "cert"}, []string{"--proxy-tls: there is no certificate for it", "--server-cert"}},
+		{"own certificate that is none", []string{"--server-cert", plain, "--server-key", plain, "--mirror-tls", "cert"}, []string{"read the server's certificate: "}},
+		{"names for nothing", []string{"--server-name", "cache.lan"}, []string{"--server-name: no open door uses it", "--mirror-tls ca"}},
+		{"a name with a port", []string{"--server-name", "cache.lan:5000", "--mirror-tls", "ca"}, []string{"want a host name or an address without a port"}},
+		{"client CA without TLS", []string{"--client-ca", root}, []string{"--client-ca: no open door speaks TLS"}},
+		{"client CA and a plain door", []string{"--client-ca", root, "--mirror-tls", "ca"}, []string{"the proxy door has no TLS", "--proxy-tls ca", "--htpasswd", "--proxy-listen off"}},
+		{"client CA that is none", []string{"--client-ca", plain, "--mirror-tls", "ca", "--proxy-tls", "ca"}, []string{"has no certificate in it"}},
 		{"htpasswd with a plain password", []string{"--htpasswd", plain}, []string{"line 1: ", `"ada" is not hashed by bcrypt`, "htpasswd -B"}},
 	} {
 		stdout, stderr, code := output(t, nil, append([]string{"config", "check", "--data-dir", t.TempDir()}, c.args...)...)
@@ -95,4 +114,68 @@ func TestAccessRefused(t *testing.T) {
 			}
 		}
 	}
+}
+
+// leafFiles are a certificate for localhost by a CA of the test's, and its key.
+func leafFiles(t *testing.T, dir string) (certFile, keyFile string) {
+	t.Helper()
+	authority, err := ca.Open(ca.Config{Dir: filepath.Join(t.TempDir(), "ca")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := authority.Certificate("localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")
+	for path, block := range map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: leaf.Certificate[0]}, keyFile: {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
+}
+
+// TestServerCert: the mirror speaks TLS by the operator's file, and SIGHUP takes in a renewed one.
+func TestServerCert(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := leafFiles(t, dir)
+	s := serve(t, nil, "--mirror-tls", "cert", "--server-cert", certFile, "--server-key", keyFile, "--proxy-tls", "ca")
+	shown := func() []byte {
+		t.Helper()
+		c, err := tls.Dial("tcp", fmt.Sprint(s.start["mirror"]), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].Raw
+	}
+	first := shown()
+	if err := os.WriteFile(keyFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Process.Signal(syscall.SIGHUP)
+	if got := fmt.Sprint(s.until("not reloaded")["error"]); !strings.Contains(got, "read the server's certificate") || !bytes.Equal(shown(), first) {
+		t.Errorf("a broken key: got %q, want that, and the old certificate", got)
+	}
+	leafFiles(t, dir)
+	s.Process.Signal(syscall.SIGHUP)
+	if s.until("reloaded"); bytes.Equal(shown(), first) {
+		t.Error("got the old certificate after a reload, want the new one")
+	}
+	roots := x509.NewCertPool()
+	if err := addRoots(roots, fmt.Sprint(s.start["ca"])); err != nil {
+		t.Fatal(err)
+	}
+	c, err := tls.Dial("tcp", fmt.Sprint(s.start["proxy"]), &tls.Config{RootCAs: roots, ServerName: "localhost"})
+	if err != nil {
+		t.Fatalf("the proxy door by our CA: %v", err)
+	}
+	c.Close()
 }

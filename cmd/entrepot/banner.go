@@ -55,9 +55,21 @@ func tries(c config, doors [doorCount]net.Listener) []string {
 		try = append(try, fmt.Sprintf("docker pull %s/library/alpine", reachable(l)))
 	}
 	if l := doors[proxyDoor]; l != nil {
-		try = append(try, fmt.Sprintf("curl --proxy http://%s --cacert %s https://quay.io/v2/", reachable(l), c.certPath()))
+		try = append(try, tryProxy(c, reachable(l)))
 	}
 	return try
+}
+
+// tryProxy is a request by the proxy door, which needs trust in its certificate too where it speaks TLS by our CA.
+func tryProxy(c config, addr string) string {
+	scheme, trust := "http", ""
+	if c.TLS.Proxy != tlsOff {
+		scheme = "https"
+	}
+	if c.TLS.Proxy == tlsCA {
+		trust = " --proxy-cacert " + c.certPath()
+	}
+	return fmt.Sprintf("curl --proxy %s://%s%s --cacert %s https://quay.io/v2/", scheme, addr, trust, c.certPath())
 }
 
 func address(l net.Listener) string {

@@ -19,6 +19,7 @@ func (c config) check(bad *problems) {
 	c.checkCA(bad)
 	c.checkFiles(bad)
 	c.checkAccess(bad)
+	c.checkTLS(bad)
 	c.checkTwice(bad)
 	if len(*bad) > 0 {
 		return // the table would only repeat what is wrong with a registry

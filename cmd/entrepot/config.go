@@ -17,6 +17,7 @@ type config struct {
 	Resolvers, UpstreamCAs          []string
 	AllowNets                       []netip.Prefix
 	Access                          access
+	TLS                             doorTLS
 	MaxSize, MinFree                size
 	ManifestTTL, MaxStale, Grace    time.Duration
 	Offline                         bool

@@ -12,10 +12,11 @@ func TestContract(t *testing.T) {
 	contract := map[string]string{
 		"config": "", "data-dir": "/data/entrepot", "proxy-listen": "127.0.0.1:3128", "mirror-listen": "127.0.0.1:5000",
 		"tls-listen": "off", "http-listen": "off", "admin-listen": "127.0.0.1:5001", "registry": "", "resolver": "",
-		"upstream-ca": "", "allow-net": "", "allow-client": "", "htpasswd": "", "max-size": "80%", "manifest-ttl": "1m", "max-stale": "168h",
+		"upstream-ca": "", "allow-net": "", "allow-client": "", "max-size": "80%", "manifest-ttl": "1m", "max-stale": "168h",
 		"offline": "false", "log-format": "", "log-level": "info",
 		// Added since.
 		"ca-cert": "", "ca-key": "", "ca-passphrase-file": "", "grace": "30s", "min-free": "",
+		"htpasswd": "", "mirror-tls": "off", "proxy-tls": "off", "server-name": "", "server-cert": "", "server-key": "", "client-ca": "",
 	}
 	for _, set := range settings(environment{"XDG_DATA_HOME": "/data"}) {
 		want, known := contract[set.name]
@@ -43,12 +44,16 @@ func samples() map[string][2]string {
 		"allow-net": {"10.0.0.0/8", "fd00::/8"}, "allow-client": {"10.0.0.0/8", "fd00::/8"}, "max-size": {"1GiB", "2GiB"},
 		"manifest-ttl": {"1m", "2m"}, "max-stale": {"1h", "2h"}, "offline": {"true", "false"}, "log-format": {"json", "console"},
 		"log-level": {"warn", "error"}, "min-free": {"1GiB", "2GiB"}, "grace": {"1s", "2s"},
+		"mirror-tls": {"ca", "off"}, "proxy-tls": {"ca", "off"},
 	}
 }
 
 // TestPrecedence goes through the whole table: a flag beats the environment, which beats the file.
 func TestPrecedence(t *testing.T) {
 	files := map[string]bool{"config": true, "ca-cert": true, "ca-key": true, "ca-passphrase-file": true, "upstream-ca": true, "registry": true}
+	for _, name := range []string{"htpasswd", "server-cert", "server-key", "client-ca", "server-name"} { // mean something together: access_test.go
+		files[name] = true
+	}
 	for _, set := range settings(environment{}) {
 		sample, ok := samples()[set.name]
 		if !ok {

@@ -23,6 +23,7 @@ type house struct {
 	store     *cache.Store
 	server    *proxy.Server
 	table     *hosts.Table // in force
+	cert      serverCert
 }
 
 // openHouse opens everything behind the doors.
@@ -45,16 +46,42 @@ func openHouse(c config, log zerolog.Logger) (*house, error) {
 	if err != nil {
 		return nil, withHint("the cache holds nothing that cannot be pulled again: with --data-dir another place can be tried", "%w", err)
 	}
+	h := &house{authority: authority, store: store}
+	if err := h.openServer(c, log); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return h, nil
+}
+
+func (h *house) openServer(c config, log zerolog.Logger) error {
 	rules, err := c.proxyConfig()
 	if err != nil {
-		return nil, errors.Join(err, store.Close())
+		return err
 	}
-	rules.CA, rules.Store, rules.Log = authority, store, log
-	server, err := proxy.New(rules)
+	rules.CA, rules.Store, rules.Log = h.authority, h.store, log
+	if rules.ClientCAs, err = c.clientRoots(); err != nil {
+		return err
+	}
+	cert, err := c.serverCert()
 	if err != nil {
-		return nil, errors.Join(err, store.Close())
+		return err
 	}
-	return &house{authority, store, server, rules.Table}, nil
+	h.cert.Store(cert)
+	rules.MirrorTLS, rules.ProxyTLS = h.certFor(c, c.TLS.Mirror), h.certFor(c, c.TLS.Proxy)
+	h.table = rules.Table
+	h.server, err = proxy.New(rules)
+	return err
+}
+
+// certFor is where a door's certificate comes from.
+func (h *house) certFor(c config, source string) proxy.CertFor {
+	switch source {
+	case tlsCert:
+		return h.cert.get
+	case tlsCA:
+		return proxy.OwnNames(h.authority, c.serverNames())
+	}
+	return nil
 }
 
 // serve lets clients in by one door until the server is shut down.
@@ -77,8 +104,8 @@ func (h *house) serve(door int, l net.Listener) error {
 // drain lets running transfers end, until ctx does.
 func (h *house) drain(ctx context.Context) error { return h.server.Shutdown(ctx) }
 
-// reload puts another table of registries in force, other users, and what is in the files of the CA now: all
-// of it, or nothing.
+// reload puts another table of registries in force, other users, a renewed certificate, and what is in the
+// files of the CA now: all of it, or nothing.
 func (h *house) reload(c config) error {
 	table, err := c.table()
 	if err != nil {
@@ -88,9 +115,14 @@ func (h *house) reload(c config) error {
 	if err != nil {
 		return err
 	}
+	cert, err := c.serverCert()
+	if err != nil {
+		return err
+	}
 	if err := h.authority.Reload(); err != nil {
 		return err
 	}
+	h.cert.Store(cert)
 	h.server.SetTable(table)
 	h.server.SetUsers(names)
 	h.table = table
