@@ -267,7 +267,7 @@ func TestMutualTLS(t *testing.T) {
 	}
 	st.log.until(t, `"user":"ada"`)
 
-	st.server.SetUsers(users)
+	st.server.SetUsers(users, nil)
 	for _, row := range []struct {
 		who    string
 		certs  []tls.Certificate

@@ -245,7 +245,7 @@ func TestSetUsers(t *testing.T) {
 		{usersOf(t, "bob", "changed"), 401, 401, 401},
 		{nil, 200, 200, 200},
 	} {
-		st.server.SetUsers(step.users)
+		st.server.SetUsers(step.users, nil)
 		for password, want := range map[string]int{"ours-only": step.old, "changed": step.new, "": step.empty} {
 			resp, _ := st.get(doorMirror, st.mirror("/v2/"), "Authorization", basicAuth("ada", password))
 			if resp.StatusCode != want {

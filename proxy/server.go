@@ -45,6 +45,9 @@ type Config struct {
 	Users     *Users         // who may use the mirror and proxy doors by name and password; nil: nobody is asked
 	ClientCAs *x509.CertPool // whose certificates open them too, where they speak TLS; nil: none is asked for
 
+	Admins     *Users // who may use the admin door by name and password; nil: this machine may, and all may read metrics
+	AdminToken string // opens the admin door to whoever can read it where it is kept; "" is none
+
 	MirrorTLS, ProxyTLS CertFor // the certificates of these doors; nil: they speak plain HTTP
 
 	ManifestTTL time.Duration // how long a tag is served without asking upstream; zero: one minute
@@ -67,6 +70,7 @@ type Server struct {
 	upstream *upstream.Client
 	access   *access
 	clients  *gate
+	admins   *gate
 	lookups  singleflight.Group // questions about tags
 	budgets  budgets
 	waits    waits
@@ -117,7 +121,7 @@ func New(cfg Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(s)
 	s.access = newAccess(cfg.Store)
-	s.clients = newGate(cfg.Users)
+	s.clients, s.admins = newGate(cfg.Users), newGate(cfg.Admins)
 	s.upstream = upstream.New(s.upstreamConfig())
 	s.tls = s.tlsConfig()
 	s.connect = s.newConnect()
@@ -186,7 +190,10 @@ func (s *Server) tlsConfig() *tls.Config {
 func (s *Server) SetTable(t *hosts.Table) { s.table.Store(t) }
 
 // SetUsers replaces the names and passwords. A connection made by CONNECT stays who it was.
-func (s *Server) SetUsers(clients *Users) { s.clients.users.Store(clients) }
+func (s *Server) SetUsers(clients, admins *Users) {
+	s.clients.users.Store(clients)
+	s.admins.users.Store(admins)
+}
 
 // spawn runs f, for which Shutdown waits. Once that has begun nothing new is, and c, if there is one, is closed instead.
 func (s *Server) spawn(c io.Closer, f func()) {

@@ -81,6 +81,30 @@ func TestHtpasswd(t *testing.T) {
 	opens("after a good one", map[string]int{"": 401, "first": 401, "second": 200})
 }
 
+// TestAdminPassword: people need it, probes do not, and the program's own commands have the token of the data directory.
+func TestAdminPassword(t *testing.T) {
+	dir := t.TempDir()
+	s := serveIn(t, dir, nil, "--admin-htpasswd", file(t, "htpasswd", user(t, "ada", "right")))
+	admin := fmt.Sprintf("http://%s", s.start["admin"])
+	for _, row := range []struct {
+		path, password string
+		want           int
+	}{
+		{"/healthz", "", 200}, {"/readyz", "", 200}, {"/metrics", "", 401}, {"/metrics", "wrong", 401}, {"/metrics", "right", 200},
+	} {
+		if got := status(t, admin+row.path, row.password); got != row.want {
+			t.Errorf("%s with password %q: got %d, want %d", row.path, row.password, got, row.want)
+		}
+	}
+	if info, err := os.Stat(tokenPath(dir)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the token's file: got %v, %v, want mode 0600", info, err)
+	}
+	out, stderr, code := output(t, nil, "verify", "--data-dir", dir, "--admin-listen", fmt.Sprint(s.start["admin"]))
+	if code != 0 || !strings.Contains(out, "0 damaged") {
+		t.Errorf("verify: got %d, %s%s, want to be let in by the token", code, out, stderr)
+	}
+}
+
 // TestAccessRefused: a fault in what decides who comes in is found before a door opens.
 func TestAccessRefused(t *testing.T) {
 	plain := file(t, "htpasswd", "ada:secret\n")

@@ -90,6 +90,7 @@ func verifyThere(ctx context.Context, c config, rate int64, show func(proxy.Prog
 	if err != nil {
 		return last, err
 	}
+	bearAdminToken(req, c.DataDir)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return last, withHint("say where its admin door is with --admin-listen", "verify: ask the entrepot that serves from %s: %w", c.DataDir, err)

@@ -59,6 +59,9 @@ func (h *house) openServer(c config, log zerolog.Logger) error {
 		return err
 	}
 	rules.CA, rules.Store, rules.Log = h.authority, h.store, log
+	if rules.AdminToken, err = makeAdminToken(c.DataDir); err != nil {
+		return err
+	}
 	if rules.ClientCAs, err = c.clientRoots(); err != nil {
 		return err
 	}
@@ -111,7 +114,7 @@ func (h *house) reload(c config) error {
 	if err != nil {
 		return err
 	}
-	names, err := users(c.Access.Htpasswd)
+	who, err := c.Access.users()
 	if err != nil {
 		return err
 	}
@@ -124,7 +127,7 @@ func (h *house) reload(c config) error {
 	}
 	h.cert.Store(cert)
 	h.server.SetTable(table)
-	h.server.SetUsers(names)
+	h.server.SetUsers(who.clients, who.admins)
 	h.table = table
 	return nil
 }
@@ -158,13 +161,13 @@ func (c config) proxyConfig() (proxy.Config, error) {
 	if err != nil {
 		return proxy.Config{}, err
 	}
-	names, err := users(c.Access.Htpasswd)
+	who, err := c.Access.users()
 	if err != nil {
 		return proxy.Config{}, err
 	}
 	return proxy.Config{
 		Table: table, Resolver: resolver, UpstreamRoots: roots,
-		AllowNets: c.AllowNets, AllowClients: c.Access.Clients, Users: names,
+		AllowNets: c.AllowNets, AllowClients: c.Access.Clients, Users: who.clients, Admins: who.admins,
 		ManifestTTL: orNever(c.ManifestTTL), MaxStale: orNever(c.MaxStale), Offline: c.Offline,
 	}, nil
 }
