@@ -22,6 +22,8 @@ require (
 
 require pgregory.net/rapid v1.3.0
 
+require github.com/pires/go-proxyproto v0.15.0
+
 require (
 	github.com/BurntSushi/toml v1.5.0
 	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect

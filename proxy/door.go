@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/entrepot/entrepot/hosts"
@@ -43,10 +42,8 @@ func (s *Server) serve(l net.Listener, door string, handle func(*wire)) error {
 	for pause := time.Millisecond; ; {
 		c, err := l.Accept()
 		switch {
-		case err == nil && s.welcome(c):
-			handle(&wire{Conn: c, door: door})
 		case err == nil:
-			c.Close()
+			s.receive(&wire{Conn: c, door: door}, handle)
 		case s.isClosing() || errors.Is(err, net.ErrClosed):
 			return nil
 		default: // out of descriptors, mostly: it passes
@@ -85,15 +82,11 @@ func (s *Server) isClosing() bool {
 
 // welcome tells whether the client's network may use the doors.
 func (s *Server) welcome(c net.Conn) bool {
-	ap, err := netip.ParseAddrPort(c.RemoteAddr().String())
-	if err != nil {
-		return true // not IP: a Unix socket, whose file has its own rights
+	addr := c.RemoteAddr()
+	if _, err := netip.ParseAddrPort(addr.String()); err != nil || inside(s.cfg.AllowClients, addr) {
+		return true // not IP is a Unix socket, whose file has its own rights
 	}
-	a := ap.Addr().Unmap().WithZone("")
-	if slices.ContainsFunc(s.cfg.AllowClients, func(p netip.Prefix) bool { return p.Contains(a) }) {
-		return true
-	}
-	s.log.Warn().Stringer("client", a).Msg("client refused: its network is not in --allow-client")
+	s.log.Warn().Str("client", hostOf(addr.String())).Msg("client refused: its network is not in --allow-client")
 	return false
 }
 

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -173,7 +174,7 @@ func TestProxyOverTLS(t *testing.T) {
 
 // afterConnect reads past the answer to CONNECT.
 type afterConnect struct {
-	*tls.Conn
+	net.Conn
 	passed bool
 }
 

@@ -41,6 +41,7 @@ type Config struct {
 	UpstreamRoots *x509.CertPool // nil: the system's
 	AllowNets     []netip.Prefix // upstream addresses allowed though private or loopback
 	AllowClients  []netip.Prefix // who may use the doors; nil: loopback and private networks
+	Balancers     []netip.Prefix // whose connections begin with a PROXY header that says whose they are; nil: nobody's
 
 	Users     *Users         // who may use the mirror and proxy doors by name and password; nil: nobody is asked
 	ClientCAs *x509.CertPool // whose certificates open them too, where they speak TLS; nil: none is asked for

@@ -18,8 +18,9 @@ const (
 type wire struct {
 	net.Conn
 	door      string
-	authority string // where the client wants to go: CONNECT's target or the SNI; empty where each request says so itself
-	user      string // who asked for it by CONNECT, where that is asked
+	authority string   // where the client wants to go: CONNECT's target or the SNI; empty where each request says so itself
+	client    net.Addr // as a balancer announced it, nil where it is who it seems
+	user      string   // who asked for it by CONNECT, where that is asked
 	replay    *bytes.Reader
 }
 
@@ -32,6 +33,14 @@ func (w *wire) Read(p []byte) (int, error) {
 		w.replay = nil
 	}
 	return w.Conn.Read(p)
+}
+
+// RemoteAddr is the client's, whoever handed its connection on.
+func (w *wire) RemoteAddr() net.Addr {
+	if w.client != nil {
+		return w.client
+	}
+	return w.Conn.RemoteAddr()
 }
 
 // putBack makes seen be read again, before what was to be replayed behind it.

@@ -9,6 +9,7 @@ import (
 // access is who may use the doors.
 type access struct {
 	Clients       []netip.Prefix
+	Balancers     []netip.Prefix
 	Htpasswd      string
 	AdminHtpasswd string
 }
@@ -19,6 +20,10 @@ func accessSettings() []setting {
 		{
 			name: "allow-client", usage: "clients inside `CIDR` may use the doors", list: true,
 			absent: "loopback and private networks", set: appended(func(c *config) *[]netip.Prefix { return &c.Access.Clients }, parseNet),
+		},
+		{
+			name: "proxy-protocol", usage: "connections from balancers inside `CIDR` begin with a PROXY header that says who the client is", list: true,
+			absent: "nobody's", set: appended(func(c *config) *[]netip.Prefix { return &c.Access.Balancers }, parseNet),
 		},
 		{
 			name: "htpasswd", usage: "`FILE` with the names and bcrypt passwords that the mirror and proxy doors ask for", path: true,

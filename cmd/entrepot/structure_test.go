@@ -37,7 +37,10 @@ func rooms() []room {
 		{
 			"proxy",
 			[]string{"hosts", "ca", "cache"},
-			[]string{"github.com/elazarl/goproxy", "github.com/rs/zerolog", sync, lru, "github.com/prometheus/client_golang", "golang.org/x/crypto/bcrypt"},
+			[]string{
+				"github.com/elazarl/goproxy", "github.com/rs/zerolog", sync, lru, "github.com/prometheus/client_golang", "golang.org/x/crypto/bcrypt",
+				"github.com/pires/go-proxyproto",
+			},
 			nil,
 		},
 		{
