@@ -6,7 +6,7 @@ FUZZTIME ?= 10s
 SOAK ?= 10m
 
 # testdata is left out of ./... by the go command, so what is tested there is named.
-PACKAGES = ./... ./testdata/world/...
+PACKAGES = ./... ./testdata/world/... ./testdata/pebble/...
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build

@@ -166,6 +166,7 @@ func (s *Server) serveNoRegistry(q *request, w *countingWriter, r *http.Request,
 	switch {
 	case asksForCA(r) && q.door != doorTLS:
 		s.serveCA(q, w)
+	case q.door == doorHTTP && s.cfg.AnswerACME != nil && s.cfg.AnswerACME(w, r):
 	case r.URL.IsAbs() && q.door == doorProxy:
 		s.passUnknown(q, w, r)
 	case q.door == doorMirror && strings.HasPrefix(path, "/v2"), q.door == doorHTTP && plausibleHost(q.host) && strings.HasPrefix(path, "/v2"):

@@ -51,6 +51,9 @@ type Config struct {
 
 	MirrorTLS, ProxyTLS CertFor // the certificates of these doors; nil: they speak plain HTTP
 
+	// AnswerACME answers requests of the http door by which an ACME CA looks for us; false means that a request is not one. Nil: none is.
+	AnswerACME func(http.ResponseWriter, *http.Request) bool
+
 	ManifestTTL time.Duration // how long a tag is served without asking upstream; zero: one minute
 	MaxStale    time.Duration // how long it is served when upstream cannot be asked; zero: a week
 	Offline     bool          // never ask upstream

@@ -20,6 +20,7 @@ func (c config) check(bad *problems) {
 	c.checkFiles(bad)
 	c.checkAccess(bad)
 	c.checkTLS(bad)
+	c.checkACME(bad)
 	c.checkTwice(bad)
 	if len(*bad) > 0 {
 		return // the table would only repeat what is wrong with a registry

@@ -18,6 +18,7 @@ type config struct {
 	AllowNets                       []netip.Prefix
 	Access                          access
 	TLS                             doorTLS
+	ACME                            acmeRules
 	MaxSize, MinFree                size
 	ManifestTTL, MaxStale, Grace    time.Duration
 	Offline                         bool

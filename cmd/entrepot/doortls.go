@@ -25,18 +25,19 @@ const (
 	tlsOff  = "off"
 	tlsCert = "cert"
 	tlsCA   = "ca"
+	tlsACME = "acme"
 )
 
 // tlsSettings say how the mirror and proxy doors speak TLS.
 func tlsSettings() []setting {
 	return []setting{
 		{
-			name: "mirror-tls", usage: "the mirror door speaks TLS by `SOURCE`: cert (--server-cert), ca (a certificate by our CA) or off", preset: []string{tlsOff},
-			set: parsed(func(c *config) *string { return &c.TLS.Mirror }, oneOf(tlsOff, tlsCert, tlsCA)),
+			name: "mirror-tls", usage: "the mirror door speaks TLS by `SOURCE`: cert (--server-cert), ca (a certificate by our CA), acme (by Let's Encrypt and its like) or off", preset: []string{tlsOff},
+			set: parsed(func(c *config) *string { return &c.TLS.Mirror }, oneOf(tlsOff, tlsCert, tlsCA, tlsACME)),
 		},
 		{
 			name: "proxy-tls", usage: "the proxy door does, by `SOURCE`: its clients then say HTTPS_PROXY=https://…", preset: []string{tlsOff},
-			set: parsed(func(c *config) *string { return &c.TLS.Proxy }, oneOf(tlsOff, tlsCert, tlsCA)),
+			set: parsed(func(c *config) *string { return &c.TLS.Proxy }, oneOf(tlsOff, tlsCert, tlsCA, tlsACME)),
 		},
 		{
 			name: "server-name", usage: "`NAME` or address by which clients know this server, for its certificate", list: true,
@@ -98,8 +99,8 @@ func (c config) checkTLS(bad *problems) {
 			bad.add(c.from(name), "there is no certificate for it", "name it by --server-cert and --server-key, or say --"+name+" ca")
 		}
 	}
-	if len(c.TLS.Names) > 0 && !c.uses(tlsCA) {
-		bad.add(c.from("server-name"), "no open door uses it", "it is for certificates that are made: --mirror-tls ca")
+	if len(c.TLS.Names) > 0 && !c.uses(tlsCA) && !c.uses(tlsACME) {
+		bad.add(c.from("server-name"), "no open door uses it", "it is for certificates that are made: --mirror-tls ca, or acme")
 	}
 	c.checkClientCA(bad)
 }
@@ -112,7 +113,7 @@ func (c config) checkClientCA(bad *problems) {
 	if err := addRoots(x509.NewCertPool(), c.TLS.ClientCA); err != nil {
 		bad.add(c.from("client-ca"), err.Error(), "want a file with certificates in PEM form")
 	}
-	if !c.uses(tlsCert) && !c.uses(tlsCA) {
+	if !c.uses(tlsCert) && !c.uses(tlsCA) && !c.uses(tlsACME) {
 		bad.add(c.from("client-ca"), "no open door speaks TLS", "certificates are shown by TLS only: say --mirror-tls ca or --proxy-tls ca")
 		return
 	}

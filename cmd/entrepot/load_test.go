@@ -17,6 +17,7 @@ func TestContract(t *testing.T) {
 		// Added since.
 		"ca-cert": "", "ca-key": "", "ca-passphrase-file": "", "grace": "30s", "min-free": "",
 		"proxy-protocol": "", "htpasswd": "", "admin-htpasswd": "", "mirror-tls": "off", "proxy-tls": "off", "server-name": "", "server-cert": "", "server-key": "", "client-ca": "",
+		"acme-email": "", "acme-directory": "", "acme-ca": "", "acme-http-port": "80", "acme-tls-port": "443", "acme-dns-hook": "",
 	}
 	for _, set := range settings(environment{"XDG_DATA_HOME": "/data"}) {
 		want, known := contract[set.name]
@@ -51,7 +52,7 @@ func samples() map[string][2]string {
 // TestPrecedence goes through the whole table: a flag beats the environment, which beats the file.
 func TestPrecedence(t *testing.T) {
 	files := map[string]bool{"config": true, "ca-cert": true, "ca-key": true, "ca-passphrase-file": true, "upstream-ca": true, "registry": true}
-	for _, name := range []string{"htpasswd", "admin-htpasswd", "server-cert", "server-key", "client-ca", "server-name"} { // mean something together: access_test.go
+	for _, name := range []string{"htpasswd", "admin-htpasswd", "server-cert", "server-key", "client-ca", "server-name", "acme-email", "acme-directory", "acme-ca", "acme-http-port", "acme-tls-port", "acme-dns-hook"} { // mean something together: access_test.go
 		files[name] = true
 	}
 	for _, set := range settings(environment{}) {

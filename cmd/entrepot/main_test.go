@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,10 +69,12 @@ func serve(t *testing.T, env []string, args ...string) *serving {
 
 func serveIn(t *testing.T, dir string, env []string, args ...string) *serving {
 	t.Helper()
-	args = append([]string{
-		"serve", "--data-dir", dir,
-		"--proxy-listen", "127.0.0.1:0", "--mirror-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
-	}, args...)
+	args = append([]string{"serve", "--data-dir", dir}, args...)
+	for _, door := range []string{"--proxy-listen", "--mirror-listen", "--admin-listen"} {
+		if !slices.Contains(args, door) {
+			args = append(args, door, "127.0.0.1:0")
+		}
+	}
 	s := &serving{Cmd: command(t, env, args...), t: t, stderr: new(bytes.Buffer)}
 	s.Cmd.Stderr = s.stderr
 	stdout, err := s.Cmd.StdoutPipe()

@@ -34,7 +34,7 @@ const envPrefix = "ENTREPOT_"
 
 // settings is the table, in the order of the help text.
 func settings(env environment) []setting {
-	return slices.Concat(placeSettings(env), upstreamSettings(), accessSettings(), tlsSettings(), runSettings())
+	return slices.Concat(placeSettings(env), upstreamSettings(), accessSettings(), tlsSettings(), acmeSettings(), runSettings())
 }
 
 // placeSettings say where things are: the file, the data, the doors.

@@ -40,6 +40,7 @@ func rooms() []room {
 			[]string{
 				"github.com/elazarl/goproxy", "github.com/rs/zerolog", sync, lru, "github.com/prometheus/client_golang", "golang.org/x/crypto/bcrypt",
 				"github.com/pires/go-proxyproto",
+				"github.com/caddyserver/certmagic", "github.com/mholt/acmez/v3", "go.uber.org/zap",
 			},
 			nil,
 		},
@@ -91,18 +92,24 @@ func (r room) refuses(imported string) string {
 	return ""
 }
 
-// TestStructureGoproxy: one file knows goproxy, so that its traps are in one place and it can be replaced.
-func TestStructureGoproxy(t *testing.T) {
-	var users []string
-	for _, r := range rooms() {
-		for _, path := range goFiles(t, r.name) {
-			if slices.Contains(importsOf(t, path), "github.com/elazarl/goproxy") {
-				users = append(users, filepath.ToSlash(path))
+// TestStructureKept: one file knows each of these, so that its traps are in one place and it can be replaced.
+func TestStructureKept(t *testing.T) {
+	for module, file := range map[string]string{
+		"github.com/elazarl/goproxy":       "proxy/connect.go",
+		"github.com/pires/go-proxyproto":   "proxy/balancer.go",
+		"github.com/caddyserver/certmagic": "proxy/acme/acme.go",
+	} {
+		var users []string
+		for _, r := range rooms() {
+			for _, path := range goFiles(t, r.name) {
+				if !strings.HasSuffix(path, "_test.go") && slices.Contains(importsOf(t, path), module) {
+					users = append(users, filepath.ToSlash(path))
+				}
 			}
 		}
-	}
-	if want := []string{"proxy/connect.go"}; !slices.Equal(users, want) {
-		t.Errorf("goproxy is imported by %v, want %v", users, want)
+		if !slices.Equal(users, []string{file}) {
+			t.Errorf("%s is imported by %v, want %s", module, users, file)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/entrepot/entrepot/cache"
 	"github.com/entrepot/entrepot/hosts"
 	"github.com/entrepot/entrepot/proxy"
+	"github.com/entrepot/entrepot/proxy/acme"
 )
 
 // house is the rooms, open and tied together.
@@ -24,6 +25,7 @@ type house struct {
 	server    *proxy.Server
 	table     *hosts.Table // in force
 	cert      serverCert
+	keeper    *acme.Keeper // nil: no certificate by ACME
 }
 
 // openHouse opens everything behind the doors.
@@ -70,6 +72,12 @@ func (h *house) openServer(c config, log zerolog.Logger) error {
 		return err
 	}
 	h.cert.Store(cert)
+	if h.keeper, err = c.keeper(log); err != nil {
+		return err
+	}
+	if h.keeper != nil {
+		rules.AnswerACME = h.keeper.Answer
+	}
 	rules.MirrorTLS, rules.ProxyTLS = h.certFor(c, c.TLS.Mirror), h.certFor(c, c.TLS.Proxy)
 	h.table = rules.Table
 	h.server, err = proxy.New(rules)
@@ -83,6 +91,10 @@ func (h *house) certFor(c config, source string) proxy.CertFor {
 		return h.cert.get
 	case tlsCA:
 		return proxy.OwnNames(h.authority, c.serverNames())
+	case tlsACME:
+		if h.keeper != nil { // nil where the door is off
+			return h.keeper.Certificate
+		}
 	}
 	return nil
 }
@@ -105,7 +117,12 @@ func (h *house) serve(door int, l net.Listener) error {
 }
 
 // drain lets running transfers end, until ctx does.
-func (h *house) drain(ctx context.Context) error { return h.server.Shutdown(ctx) }
+func (h *house) drain(ctx context.Context) error {
+	if h.keeper != nil {
+		h.keeper.Close()
+	}
+	return h.server.Shutdown(ctx)
+}
 
 // reload puts another table of registries in force, other users, a renewed certificate, and what is in the
 // files of the CA now: all of it, or nothing.
