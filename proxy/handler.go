@@ -26,7 +26,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.login(q, r, conn); err != nil { // 3
-		q.refuseStranger(w, err)
+		q.refuseStranger(w, r, err)
 		return
 	}
 	path, known, err := s.destination(q, r, conn) // 4

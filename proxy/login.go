@@ -124,7 +124,10 @@ func (s *stranger) header() http.Header {
 }
 
 // refuseStranger answers. That somebody did not say yet who he is is no error: it is how every client begins.
-func (q *request) refuseStranger(w http.ResponseWriter, err error) {
+func (q *request) refuseStranger(w http.ResponseWriter, r *http.Request, err error) {
+	if r.URL.Path == "/v2/" {
+		q.kind = kindPing
+	}
 	var s *stranger
 	if !errors.As(err, &s) {
 		q.refuse(w, http.StatusInternalServerError, codeUnavailable, err.Error())

@@ -79,6 +79,9 @@ func (h *house) openServer(c config, log zerolog.Logger) error {
 		rules.AnswerACME = h.keeper.Answer
 	}
 	rules.MirrorTLS, rules.ProxyTLS = h.certFor(c, c.TLS.Mirror), h.certFor(c, c.TLS.Proxy)
+	if (c.Access.Htpasswd != "" || c.TLS.ClientCA != "") && (c.Listen[tlsDoor] != "" || c.Listen[httpDoor] != "") {
+		log.Warn().Msg("the tls and http doors cannot ask who is there: --allow-client alone says who may use them")
+	}
 	h.table = rules.Table
 	h.server, err = proxy.New(rules)
 	return err

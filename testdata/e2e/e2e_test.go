@@ -10,6 +10,7 @@ func Test(t *testing.T) {
 	t.Run("direct", func(t *testing.T) { directly(t, u) })
 	t.Run("docker", func(t *testing.T) { throughDocker(t, u) })
 	t.Run("others", func(t *testing.T) { throughOthers(t, u) })
+	t.Run("login", func(t *testing.T) { loggingIn(t, u) })
 	t.Run("README", func(t *testing.T) { asReadmeSays(t, u) })
 	u.scenario(t, "CA", func(t *testing.T) { rotating(t, u) })
 	u.scenario(t, "unplugged", func(t *testing.T) { unplugged(t, u) })
