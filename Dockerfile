@@ -11,7 +11,8 @@ COPY --chown=65532:65532 dist/empty/ /var/lib/entrepot/
 VOLUME /var/lib/entrepot
 
 # Inside a container the doors have to listen beyond loopback; who may come in by them is decided by
-# --allow-client and by the ports that are published.
+# --allow-client and by the ports that are published. The admin door answers other machines with probes
+# and metrics only, unless --admin-htpasswd gives it passwords.
 ENV ENTREPOT_DATA_DIR=/var/lib/entrepot \
     ENTREPOT_PROXY_LISTEN=0.0.0.0:3128 \
     ENTREPOT_MIRROR_LISTEN=0.0.0.0:5000 \

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/entrepot/entrepot/testdata/pebble"
 )
 
 // asCommand makes the test binary behave as the command, so that scenarios run the real thing: its exit
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, pebble.Endless())
 }
 
 // command is the program, ready to run with no environment but env.

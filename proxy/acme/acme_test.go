@@ -23,12 +23,12 @@ import (
 )
 
 // TestMain sees that a Keeper leaves nothing behind, but for what certmagic keeps for the life of the process: a rate limiter for each
-// account, and a look at each lock file every five seconds. The ACME server of the tests has no end.
+// account, and a look at each lock file every five seconds.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"),
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
-		goleak.IgnoreTopFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks"))
+		pebble.Endless())
 }
 
 // patience bounds what a test waits for; nothing that works comes near it.

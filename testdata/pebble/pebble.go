@@ -22,6 +22,7 @@ import (
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
 	"github.com/miekg/dns"
+	"go.uber.org/goleak"
 )
 
 // Town is a CA and its DNS.
@@ -57,6 +58,11 @@ func New(t testing.TB) *Town {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// Endless excuses the one goroutine of pebble that nothing ends.
+func Endless() goleak.Option {
+	return goleak.IgnoreTopFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks")
 }
 
 // freePort is one that nobody has, at this moment.
