@@ -37,7 +37,7 @@ func (s *Server) adminLogin(w http.ResponseWriter, r *http.Request) bool {
 	name, password, ok := passwordIn(r.Header, "Authorization")
 	var err error
 	if ok {
-		ok, err = s.admins.check(r.Context(), name, password)
+		ok, err = s.admins.check(r.Context(), clientOf(r), name, password)
 		if !ok {
 			s.log.Warn().Str("door", "admin").Str("client", clientOf(r)).Err(err).Msg("login refused: name or password is not right")
 		}

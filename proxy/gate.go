@@ -8,6 +8,7 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,19 +26,23 @@ type gate struct {
 	passed *lru.Cache[[sha256.Size]byte, struct{}]
 	flight singleflight.Group
 	slots  chan struct{} // one for each comparison under way
+
+	mu      sync.Mutex
+	waiting map[string]int // comparisons under way and to come, by client
 }
 
 const (
-	maxPassed = 1 << 12
-	maxQueue  = 10 * time.Second // how long a stranger waits for a slot when others keep all busy
+	maxPassed  = 1 << 12
+	maxWaiting = 8                // of one client, so that who tries passwords does not hold up the others
+	maxQueue   = 10 * time.Second // how long a stranger waits for a slot when others keep all busy
 )
 
-// errBusy is no judgement: others keep the gate busy with passwords that were not seen before.
+// errBusy is no judgement: the gate is busy with passwords that were not seen before.
 var errBusy = errors.New("too many passwords are being checked: try again")
 
 // newGate leaves half of the processors to those who are in already.
 func newGate(u *Users) *gate {
-	g := &gate{key: make([]byte, 32), slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+	g := &gate{key: make([]byte, 32), slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), waiting: map[string]int{}}
 	rand.Read(g.key)
 	g.passed, _ = lru.New[[sha256.Size]byte, struct{}](maxPassed) // errs on a size below one only
 	g.users.Store(u)
@@ -45,7 +50,7 @@ func newGate(u *Users) *gate {
 }
 
 // check tells whether this is the password of that name. Callers with the same question share a comparison.
-func (g *gate) check(ctx context.Context, name, password string) (bool, error) {
+func (g *gate) check(ctx context.Context, client, name, password string) (bool, error) {
 	u := g.users.Load()
 	if u == nil {
 		return false, nil
@@ -57,6 +62,10 @@ func (g *gate) check(ctx context.Context, name, password string) (bool, error) {
 		return true, nil
 	}
 	done := g.flight.DoChan(string(sum[:]), func() (any, error) { // its goroutine ends with the comparison; the callers wait
+		if !g.queue(client, 1) {
+			return false, errBusy
+		}
+		defer g.queue(client, -1)
 		return g.compare(sum, hash, password, known)
 	})
 	select {
@@ -65,6 +74,19 @@ func (g *gate) check(ctx context.Context, name, password string) (bool, error) {
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
+}
+
+// queue counts a client's comparisons in and out. False means that it has too many.
+func (g *gate) queue(client string, n int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n > 0 && g.waiting[client] >= maxWaiting {
+		return false
+	}
+	if g.waiting[client] += n; g.waiting[client] == 0 {
+		delete(g.waiting, client)
+	}
+	return true
 }
 
 // compare does for an unknown name what it does for a known one.

@@ -72,7 +72,7 @@ func (s *Server) identify(ctx context.Context, r *http.Request, of credentialOf)
 	case !basic:
 		return "", false, &stranger{of, false, of.status, codeUnauthorized, of.hint}
 	}
-	ok, err := s.clients.check(ctx, name, password)
+	ok, err := s.clients.check(ctx, clientOf(r), name, password)
 	switch {
 	case err != nil:
 		return "", false, &stranger{of, true, http.StatusServiceUnavailable, codeUnavailable, err.Error()}

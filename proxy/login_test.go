@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -263,7 +265,7 @@ func TestGateSharesAndRemembers(t *testing.T) {
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
-			if ok, err := g.check(t.Context(), "ada", "right"); !ok || err != nil {
+			if ok, err := g.check(t.Context(), "10.0.0.7", "ada", "right"); !ok || err != nil {
 				t.Errorf("got %v, %v, want yes", ok, err)
 			}
 		})
@@ -271,22 +273,56 @@ func TestGateSharesAndRemembers(t *testing.T) {
 	<-g.slots
 	all.Wait()
 	g.slots = nil // no more comparison can begin
-	if ok, err := g.check(t.Context(), "ada", "right"); !ok || err != nil {
+	if ok, err := g.check(t.Context(), "10.0.0.7", "ada", "right"); !ok || err != nil {
 		t.Errorf("a second time: got %v, %v, want yes without a comparison", ok, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	g.slots = make(chan struct{}, 1)
 	g.slots <- struct{}{}
-	if ok, err := g.check(ctx, "eve", "right"); ok || err == nil {
+	if ok, err := g.check(ctx, "10.0.0.7", "eve", "right"); ok || err == nil {
 		t.Errorf("an unknown name: got %v, %v, want to wait for a slot like everybody", ok, err)
 	}
 	<-g.slots
-	if ok, err := g.check(t.Context(), "eve", "right"); ok || err != nil {
+	if ok, err := g.check(t.Context(), "10.0.0.7", "eve", "right"); ok || err != nil {
 		t.Errorf("an unknown name with a known password: got %v, %v, want no", ok, err)
 	}
 	if g.passed.Len() != 1 {
 		t.Errorf("got %d answers remembered, want the one yes", g.passed.Len())
+	}
+}
+
+// TestGateIsFair: who tries passwords fills his own share of the queue, and nobody else's.
+func TestGateIsFair(t *testing.T) {
+	g := newGate(usersOf(t, "ada", "right"))
+	g.slots = make(chan struct{}, 1)
+	g.slots <- struct{}{}
+	var all sync.WaitGroup
+	var busy atomic.Int64
+	guess := func(i int) {
+		all.Go(func() {
+			ok, err := g.check(t.Context(), "10.6.6.6", "ada", fmt.Sprint("guess", i))
+			if errors.Is(err, errBusy) {
+				busy.Add(1)
+			}
+			if ok {
+				t.Error("a guess is taken for the password")
+			}
+		})
+	}
+	for i := range 3 * maxWaiting {
+		guess(i)
+	}
+	eventually(t, "the guesses beyond the share are turned away", func() bool { return busy.Load() == 2*maxWaiting })
+	all.Go(func() {
+		if ok, err := g.check(t.Context(), "10.0.0.7", "ada", "right"); !ok || err != nil {
+			t.Errorf("somebody else: got %v, %v, want yes", ok, err)
+		}
+	})
+	<-g.slots
+	all.Wait()
+	if len(g.waiting) != 0 {
+		t.Errorf("got %v still counted, want nobody", g.waiting)
 	}
 }
 

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ func loggingIn(t *testing.T, u *upstream) {
 	u.scenario(t, "containerd by hosts.toml with a header, over TLS", func(t *testing.T) { containerdLogin(t, u) })
 	u.scenario(t, "podman login", func(t *testing.T) { podmanLogin(t, u) })
 	u.scenario(t, "crane, skopeo and curl by HTTPS_PROXY with a password, over TLS", func(t *testing.T) { toolsBySafeProxy(t, u) })
+	u.scenario(t, "docker by a client certificate", func(t *testing.T) { dockerByCertificate(t, u) })
 	u.scenario(t, "curl by the PROXY protocol", func(t *testing.T) { curlAsBalancer(t, u) })
 }
 
@@ -105,6 +107,28 @@ func toolsBySafeProxy(t *testing.T, u *upstream) {
 		"--proxy-cacert", e.ca, "--cacert", e.ca, "--write-out", "%{http_code} %{http_connect}", "--output", "/dev/null", "https://quay.io/v2/"))
 	if out != "401 200" {
 		t.Errorf("curl: got %q, want quay's 401 behind the proxy's 200", out)
+	}
+}
+
+// dockerByCertificate has the certificate where dockerd looks for those of one
+// registry; not of one on loopback, which it takes for insecure.
+func dockerByCertificate(t *testing.T, u *upstream) {
+	const addr = lanAddr + ":5000"
+	dir := filepath.Join("/etc/docker/certs.d", addr)
+	cert, key := filepath.Join(dir, "client.cert"), filepath.Join(dir, "client.key")
+	placeFile(t, cert, "")
+	placeFile(t, key, "")
+	run(t, command(nil, "/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+		"-subj", "/CN=ada", "-addext", "extendedKeyUsage=clientAuth", "-keyout", key, "-out", cert))
+	e := startEntrepot(t, u, "--mirror-listen", addr, "--mirror-tls", "ca", "--proxy-listen", "off", "--client-ca", cert)
+	e.trustForDocker(t, addr)
+	d := startDocker(t, "")
+	e.pullAs(t, d, addr+"/library/alpine:3.20", hubImage, "mirror")
+	if err := os.Remove(cert); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := d.pull(addr + "/library/alpine:3.20"); err == nil {
+		t.Errorf("a pull without the certificate: got %q, want an error", out)
 	}
 }
 
