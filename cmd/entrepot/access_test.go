@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/entrepot/entrepot/ca"
@@ -202,4 +203,35 @@ func TestServerCert(t *testing.T) {
 		t.Fatalf("the proxy door by our CA: %v", err)
 	}
 	c.Close()
+}
+
+// TestDoorCautions: what an operator may not expect is said at the start. A CA that was limited before a door's certificate came from
+// it cannot sign that; one that is limited after can.
+func TestDoorCautions(t *testing.T) {
+	limited, aware := t.TempDir(), t.TempDir()
+	door := []string{"--mirror-tls", "ca", "--server-name", "cache.lan", "--server-name", "10.0.0.7"}
+	ran(t, "ca", "init", "--constrain", "--data-dir", limited)
+	ran(t, append([]string{"ca", "init", "--constrain", "--data-dir", aware}, door...)...)
+	flags := map[string][]string{"mirror-tls": {"ca"}, "server-name": {"cache.lan", "10.0.0.7"}}
+	open := map[string][]string{"http-listen": {":80"}, "htpasswd": {file(t, "htpasswd", user(t, "ada", "right"))}}
+	for _, row := range []struct {
+		what, dir string
+		flags     map[string][]string
+		want      string
+	}{
+		{"limited before", limited, flags, "may not sign for cache.lan, 10.0.0.7"},
+		{"limited after", aware, flags, ""},
+		{"no door by the CA", limited, nil, ""},
+		{"a door that cannot ask", aware, open, "--allow-client alone says"},
+	} {
+		authority, err := ca.Open(ca.Config{Dir: filepath.Join(row.dir, "ca")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said bytes.Buffer
+		(&house{authority: authority}).cautionDoors(loaded(t, environment{"HOME": "/home/u"}, row.flags), zerolog.New(&said))
+		if got := said.String(); (got == "") != (row.want == "") || !strings.Contains(got, row.want) {
+			t.Errorf("%s: got %q, want %q", row.what, got, row.want)
+		}
+	}
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/entrepot/entrepot/hosts"
 )
 
-// caLimits are the hosts that the proxy and tls doors need certificates for.
+// caLimits are the hosts that the doors need certificates for: the registries, and this server itself where
+// a door's own certificate is by the CA.
 func (c config) caLimits() (ca.Limits, error) {
 	table, err := c.table()
 	if err != nil {
@@ -27,6 +28,13 @@ func (c config) caLimits() (ca.Limits, error) {
 			} else {
 				l.Names = append(l.Names, strings.TrimPrefix(domain, "."))
 			}
+		}
+	}
+	for _, h := range c.namesByCA() {
+		if ip, err := netip.ParseAddr(h); err == nil {
+			l.Addrs = append(l.Addrs, ip)
+		} else {
+			l.Names = append(l.Names, h)
 		}
 	}
 	l.Names = topmost(l.Names)

@@ -182,6 +182,18 @@ func (c config) serverNames() []string {
 	return names
 }
 
+// namesByCA are those for which our CA makes a door's certificate. Which address a client will come to is
+// not known before, but for this machine's own.
+func (c config) namesByCA() []string {
+	switch {
+	case !c.uses(tlsCA):
+		return nil
+	case len(c.TLS.Names) > 0:
+		return c.TLS.Names
+	}
+	return append(c.serverNames(), "127.0.0.1", "::1")
+}
+
 // clientRoots are nil where nobody is asked for a certificate.
 func (c config) clientRoots() (*x509.CertPool, error) {
 	if c.TLS.ClientCA == "" {

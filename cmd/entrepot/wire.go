@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/rs/zerolog"
@@ -79,12 +80,22 @@ func (h *house) openServer(c config, log zerolog.Logger) error {
 		rules.AnswerACME = h.keeper.Answer
 	}
 	rules.MirrorTLS, rules.ProxyTLS = h.certFor(c, c.TLS.Mirror), h.certFor(c, c.TLS.Proxy)
-	if (c.Access.Htpasswd != "" || c.TLS.ClientCA != "") && (c.Listen[tlsDoor] != "" || c.Listen[httpDoor] != "") {
-		log.Warn().Msg("the tls and http doors cannot ask who is there: --allow-client alone says who may use them")
-	}
+	h.cautionDoors(c, log)
 	h.table = rules.Table
 	h.server, err = proxy.New(rules)
 	return err
+}
+
+// cautionDoors says what an operator may not expect of the doors as they are set up.
+func (h *house) cautionDoors(c config, log zerolog.Logger) {
+	if (c.Access.Htpasswd != "" || c.TLS.ClientCA != "") && (c.Listen[tlsDoor] != "" || c.Listen[httpDoor] != "") {
+		log.Warn().Msg("the tls and http doors cannot ask who is there: --allow-client alone says who may use them")
+	}
+	now := h.authority.Public()
+	if out := now.Outside(c.namesByCA()); len(out) > 0 {
+		log.Warn().Msgf("the CA is limited to other hosts and may not sign for %s: clients would refuse the mirror and proxy doors by these names; %s",
+			strings.Join(out, ", "), remedy(now))
+	}
 }
 
 // certFor is where a door's certificate comes from.
