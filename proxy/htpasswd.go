@@ -11,7 +11,9 @@ import (
 // Users are the names of an htpasswd file with the bcrypt hashes of their passwords.
 type Users struct {
 	hashes map[string][]byte
-	decoy  []byte // what the password of an unknown name is compared with, so that the time it takes does not tell who is known
+	// What the password of an unknown name is compared with, so that the time it takes does not tell who is known. It is the costliest
+	// of the file: where costs differ, a quick no still tells of a name with a cheap hash.
+	decoy []byte
 }
 
 // maxCost bounds the work of one comparison: each step doubles it, and 14 is about a second.
