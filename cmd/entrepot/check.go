@@ -18,6 +18,7 @@ func (c config) check(bad *problems) {
 	c.checkDoors(bad)
 	c.checkCA(bad)
 	c.checkFiles(bad)
+	c.checkCredentials(bad)
 	c.checkTwice(bad)
 	if len(*bad) > 0 {
 		return // the table would only repeat what is wrong with a registry

@@ -14,6 +14,7 @@ type config struct {
 	Listen                          [doorCount]string // "" is off
 	CACert, CAKey, CAPassphraseFile string
 	Rules                           []rule // in the order in which they overrule each other
+	DockerConfig                    string
 	Resolvers, UpstreamCAs          []string
 	AllowNets, AllowClients         []netip.Prefix
 	MaxSize, MinFree                size

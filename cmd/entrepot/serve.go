@@ -161,11 +161,11 @@ func (w *watch) reload() {
 }
 
 // needRestart are the settings that have changed and that only a start can put in force: all but the
-// registries and the grace.
+// registries, their credentials and the grace.
 func (c config) needRestart(next config) []string {
 	var changed []string
 	for _, set := range settings(c.env) {
-		if set.name != "registry" && set.name != "grace" && c.was(set.name) != next.was(set.name) {
+		if set.name != "registry" && set.name != "docker-config" && set.name != "grace" && c.was(set.name) != next.was(set.name) {
 			changed = append(changed, set.name)
 		}
 	}

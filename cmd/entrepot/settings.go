@@ -79,6 +79,10 @@ func upstreamSettings() []setting {
 			list: true, adds: true, mapping: true, set: addRule,
 		},
 		{
+			name: "docker-config", usage: "`FILE` that docker login wrote: the mirror's own credentials for registries that have no other", path: true,
+			absent: "no credentials but those of registries in the file", set: text(func(c *config) *string { return &c.DockerConfig }),
+		},
+		{
 			name: "resolver", usage: "`ADDR` of a DNS server asked for upstream names; /etc/hosts is never asked", list: true,
 			absent: "the nameservers of resolv.conf",
 			set:    appended(func(c *config) *[]string { return &c.Resolvers }, func(s string) (string, error) { return s, parseResolver(s) }),
