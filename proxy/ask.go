@@ -33,14 +33,17 @@ func (s *Server) question(q *request, r *http.Request, method, kind, ref string)
 	}
 	return upstream.Request{
 		Registry: q.reg, Base: q.reg.UpstreamURL(q.host), Method: method, Path: q.apiPath(kind, ref),
-		Header: h, Kind: kind, Scope: q.scope(), Patience: s.waits.exchange(q),
+		Header: h, Kind: kind, Scope: q.scope(), Patience: s.waits.exchange(q), Repo: q.repo,
 	}
 }
 
 var errOffline = errors.New("entrepot runs with --offline and does not hold this")
 
-// ask sends a question and keeps account of what the answer proves. Anything but 200 and 206 is an error.
-func (s *Server) ask(ctx context.Context, q *request, r *http.Request, u upstream.Request) (*http.Response, error) {
+// askAs sends a question as whoever q is by now: the caller, nobody in particular, or ourselves.
+func (s *Server) askAs(ctx context.Context, q *request, r *http.Request, u upstream.Request) (*http.Response, error) {
+	if q.entitled {
+		u.Credential = q.own
+	}
 	if s.cfg.Offline {
 		return nil, &upstream.Error{Registry: q.registry, Err: errOffline}
 	}

@@ -19,6 +19,9 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		s.serveConnect(rw, r)
 		return
 	}
+	if s.user != nil {
+		q.user = s.user(r)
+	}
 	w := &countingWriter{ResponseWriter: rw}
 	defer s.finish(q, w, r, s.now())
 	if s.looped(r) { // 2
@@ -54,6 +57,7 @@ func (s *Server) serveRegistry(q *request, w *countingWriter, r *http.Request, p
 		s.refuseMalformed(q, w, err)
 		return
 	}
+	s.lend(q, r)
 	switch {
 	case q.kind == kindPing && q.door == doorMirror && readOnly(r): // 8
 		q.outcome(w, cacheBypass)

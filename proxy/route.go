@@ -36,6 +36,10 @@ type request struct {
 	ref       string       // tag or digest
 	digest    cache.Digest // of ref, zero for a tag
 	anonymous bool         // where the client brings no credential, getting a token is our business
+	user      string       // who logged in to this proxy, empty for nobody
+
+	own      hosts.Credential // of ours for this repository, zero for none
+	entitled bool             // this caller may have what own reads
 
 	cache  string // HIT, MISS, …
 	status int

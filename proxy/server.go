@@ -67,7 +67,8 @@ type Server struct {
 	metrics  *metrics
 	log      zerolog.Logger
 	now      func() time.Time
-	via      string // our pseudonym in Via (RFC 9110, section 7.6.3), another one in each process
+	user     func(*http.Request) string // who logged in to this proxy; nil: nobody can
+	via      string                     // our pseudonym in Via (RFC 9110, section 7.6.3), another one in each process
 
 	ctx    context.Context // of what outlives a request; ends with Shutdown
 	cancel context.CancelFunc
@@ -122,7 +123,7 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) upstreamConfig() upstream.Config {
 	cfg := upstream.Config{
 		Roots: s.cfg.UpstreamRoots, AllowNets: s.cfg.AllowNets, Dial: s.cfg.Dial,
-		Agent: "entrepot", Via: s.via, Ours: s.cfg.CA.Made, Observe: s.observe,
+		Agent: "entrepot", Via: s.via, Ours: s.cfg.CA.Made, Observe: s.observe, Warn: s.warnOfCredential,
 	}
 	if s.cfg.Resolver != nil {
 		cfg.Resolve = s.cfg.Resolver.Lookup
@@ -136,10 +137,14 @@ func (s *Server) observe(q upstream.Request, resp *http.Response, _ error) {
 	if resp != nil {
 		status = resp.StatusCode
 		if sameAuthority(resp.Request.URL.Host, q.Base.Host) {
-			s.budgets.note(q.Registry.Name, resp, s.now())
+			s.budgets.note(q.Registry.Name, !q.Credential.IsZero(), resp, s.now())
 		}
 	}
 	s.metrics.upstreamAnswer(q.Registry.Name, q.Kind, status)
+}
+
+func (s *Server) warnOfCredential(registry string, err error) {
+	s.log.Warn().Str("registry", registry).Err(err).Msg("the mirror's own credential is of no use: it serves only what everybody may read")
 }
 
 func (s *Server) newHTTP() *http.Server {

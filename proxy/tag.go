@@ -182,7 +182,7 @@ func (s *Server) fetchTag(q *request, w *countingWriter, r *http.Request, t cach
 // lookUp asks upstream what the tag is now and remembers it. Callers with the same method, credential and Accept share a question,
 // which goes on when one of them leaves.
 func (s *Server) lookUp(q *request, r *http.Request) (cache.Tag, error) {
-	who := s.access.fingerprint(r)
+	who := s.access.fingerprint(q, r)
 	key := strings.Join([]string{r.Method, q.registry, q.repo, q.ref, strings.Join(r.Header.Values("Accept"), ","), string(who[:]), strconv.FormatBool(q.anonymous)}, "\n")
 	done := s.lookups.DoChan(key, func() (any, error) {
 		t, err := s.askTag(s.ctx, q, r)

@@ -1,6 +1,7 @@
 package credentials
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -31,3 +32,15 @@ func (Secret) Format(f fmt.State, _ rune) { io.WriteString(f, hidden) }
 
 // MarshalText implements encoding.TextMarshaler.
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
+// Key tells secrets apart without telling them, for tables and for questions that are shared.
+func (s Secret) Key() string {
+	sum := sha256.New()
+	for _, part := range []string{s.username, s.password, s.identity} {
+		fmt.Fprintf(sum, "%d:%s", len(part), part)
+	}
+	return string(sum.Sum(nil))
+}
+
+// IsZero tells whether s is none.
+func (s Secret) IsZero() bool { return s == Secret{} }

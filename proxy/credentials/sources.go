@@ -45,9 +45,9 @@ const (
 	maxHelped   = 1024
 )
 
-// New makes Sources. It reads and runs nothing yet.
-func New() *Sources {
-	s := &Sources{now: time.Now}
+// New makes Sources that go by a clock. It reads and runs nothing yet.
+func New(now func() time.Time) *Sources {
+	s := &Sources{now: now}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.helped, _ = lru.New[question, answer](maxHelped) // errs on a size below one only
 	return s

@@ -30,9 +30,9 @@ type desk struct {
 }
 
 func newDesk(t *testing.T) *desk {
-	d := &desk{Sources: New(), t: t, dir: t.TempDir()}
+	d := &desk{t: t, dir: t.TempDir()}
 	start := time.Now()
-	d.now = func() time.Time { return start.Add(d.ahead) }
+	d.Sources = New(func() time.Time { return start.Add(d.ahead) })
 	t.Setenv("PATH", d.dir+":/usr/bin:/bin")
 	t.Cleanup(d.Close)
 	return d
