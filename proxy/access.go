@@ -44,13 +44,13 @@ type holding struct {
 
 // How long a proof counts, how long when upstream cannot be asked, and the bounds of the tables.
 const (
-	proofLife    = 5 * time.Minute
-	publicLife   = time.Hour        // renewed behind a request's back
-	publicRenew  = 10 * time.Minute // from this age on
-	maxStaleAuth = time.Hour
-	probeEvery   = 5 * time.Minute
-	maxProofs    = 1 << 16
-	maxHoldings  = 1 << 18
+	proofLife   = 5 * time.Minute
+	publicLife  = time.Hour        // renewed behind a request's back
+	publicRenew = 10 * time.Minute // from this age on
+	probeEvery  = 5 * time.Minute
+	staleAuth   = time.Hour // where the configuration does not say
+	maxProofs   = 1 << 16
+	maxHoldings = 1 << 18
 )
 
 func newAccess(store *cache.Store) *access {
@@ -91,15 +91,15 @@ func (a *access) public(q *request, now time.Time) bool {
 	return true
 }
 
-// proven tells whether this caller's right to the repository was proven a short time ago.
+// proven tells whether this caller's right to the repository was proven a short time ago, by a credential that has not ended since.
 func (a *access) proven(q *request, r *http.Request, now time.Time) bool {
-	return a.public(q, now) || a.since(q, a.fingerprint(q, r), proofLife, now)
+	return a.public(q, now) || a.since(q, a.fingerprint(q, r), proofLife, now) && !ended(r, now)
 }
 
-// provenBefore is the same for the time in which upstream cannot be asked: a credential's proof counts for an hour, what everybody
-// could read counts for as long as stale tags are served.
-func (a *access) provenBefore(q *request, r *http.Request, maxStale time.Duration, now time.Time) bool {
-	if a.since(q, fingerprint{}, maxStale, now) || a.since(q, a.fingerprint(q, r), maxStaleAuth, now) {
+// provenBefore is the same for the time in which upstream cannot be asked: a credential's proof counts for maxStaleAuth, what everybody
+// could read for as long as stale tags are served.
+func (a *access) provenBefore(q *request, r *http.Request, maxStale, maxStaleAuth time.Duration, now time.Time) bool {
+	if a.proven(q, r, now) || a.since(q, fingerprint{}, maxStale, now) || a.since(q, a.fingerprint(q, r), maxStaleAuth, now) {
 		return true
 	}
 	t, err := a.store.Tag(q.publicKey())
@@ -217,16 +217,20 @@ func (s *Server) mayRead(q *request, r *http.Request) error {
 		return nil
 	}
 	err := s.prove(q, r)
-	if err != nil && troubled(err) && knows && s.access.provenBefore(q, r, s.cfg.MaxStale, now) {
+	if err != nil && troubled(err) && knows && s.provenBefore(q, r, now) {
 		return nil
 	}
 	return err
 }
 
+func (s *Server) provenBefore(q *request, r *http.Request, now time.Time) bool {
+	return s.access.provenBefore(q, r, s.cfg.MaxStale, s.cfg.MaxStaleAuth, now)
+}
+
 // prove asks upstream whether this caller gets this digest from this repository. Callers with the same credential share a question.
 func (s *Server) prove(q *request, r *http.Request) error {
 	who := s.access.fingerprint(q, r)
-	key := strings.Join([]string{"prove", q.registry, q.repo, q.kind, q.ref, string(who[:]), strconv.FormatBool(q.anonymous)}, "\n")
+	key := strings.Join([]string{"prove", r.Method, q.registry, q.repo, q.kind, q.ref, string(who[:]), strconv.FormatBool(q.anonymous)}, "\n")
 	done := s.lookups.DoChan(key, func() (any, error) {
 		_, err := s.describe(s.ctx, q, r)
 		if err == nil {

@@ -95,11 +95,21 @@ func (s *Server) head(ctx context.Context, q *request, r *http.Request, ref stri
 }
 
 // describe asks for the description of the request's object by HEAD. For a blob a GET of one byte has the last word: HEAD is refused
-// by public.ecr.aws whatever the token (distribution/distribution#4383), and by storage whose URLs are signed for GET.
+// by public.ecr.aws whatever the token (distribution/distribution#4383), and by storage whose URLs are signed for GET. For a manifest
+// that is wanted by GET the registry's words to a GET are the last: a caller who got others for what is held would know that it is.
 func (s *Server) describe(ctx context.Context, q *request, r *http.Request) (found, error) {
 	f, err := s.head(ctx, q, r, q.ref)
 	var a *answered
-	if q.kind != kindBlob || !errors.As(err, &a) || a.status == http.StatusNotFound || troubled(err) {
+	switch {
+	case !errors.As(err, &a) || troubled(err):
+		return f, err
+	case q.kind == kindManifest && r.Method == http.MethodGet:
+		resp, err := s.ask(ctx, q, r, s.question(q, r, http.MethodGet, kindManifest, q.ref))
+		if err == nil {
+			resp.Body.Close()
+		}
+		return found{digest: q.digest}, err
+	case q.kind != kindBlob || a.status == http.StatusNotFound:
 		return f, err
 	}
 	u := s.question(q, r, http.MethodGet, kindBlob, q.ref)

@@ -140,7 +140,7 @@ func TestOwnCredentialInAnOutage(t *testing.T) {
 					t.Errorf("a stranger, %s: got %d", path, a.StatusCode)
 				}
 			}
-			l.clock.advance(maxStaleAuth)
+			l.clock.advance(staleAuth)
 			if a := l.want(reg, "acme/app/manifests/v1", "bob"); a.StatusCode < 400 {
 				t.Errorf("a user after the hour: got %d", a.StatusCode)
 			}

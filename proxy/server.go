@@ -44,7 +44,9 @@ type Config struct {
 
 	ManifestTTL time.Duration // how long a tag is served without asking upstream; zero: one minute
 	MaxStale    time.Duration // how long it is served when upstream cannot be asked; zero: a week
-	Offline     bool          // never ask upstream
+	// MaxStaleAuth is how long a private image is served to whom upstream said yes, when it cannot be asked; zero: an hour.
+	MaxStaleAuth time.Duration
+	Offline      bool // never ask upstream
 
 	Log zerolog.Logger
 	// Dial replaces resolving and dialling; tests seal the network here. Nil means the guarded dialler.
@@ -100,6 +102,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.MaxStale == 0 {
 		cfg.MaxStale = 7 * 24 * time.Hour
+	}
+	if cfg.MaxStaleAuth == 0 {
+		cfg.MaxStaleAuth = staleAuth
 	}
 	if cfg.AllowClients == nil {
 		cfg.AllowClients = privateNets()

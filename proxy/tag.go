@@ -85,7 +85,7 @@ func isGone(err error) bool {
 // serveGone answers for a tag that upstream has no more: as the operator wishes for those who could read it, else by upstream's 404.
 func (s *Server) serveGone(q *request, w *countingWriter, r *http.Request, held cache.Tag, rule hosts.TagRule, err error) {
 	now := s.now()
-	mine := s.access.provenBefore(q, r, s.cfg.MaxStale, now)
+	mine := s.provenBefore(q, r, now)
 	if mine && rule.WhenGone.Keeps(now.Sub(held.Seen)) && s.sendTag(q, w, r, held, cacheStale) {
 		q.err = err
 		return
@@ -133,7 +133,7 @@ func (s *Server) spares(q *request, r *http.Request, t cache.Tag) bool {
 
 // mayStandIn tells whether the last known tag may be served where upstream fails to answer, or should not be asked.
 func (s *Server) mayStandIn(q *request, r *http.Request, held cache.Tag, rule hosts.TagRule, now time.Time) bool {
-	return now.Sub(held.Seen) < rule.MaxStale && s.access.provenBefore(q, r, s.cfg.MaxStale, now)
+	return now.Sub(held.Seen) < rule.MaxStale && s.provenBefore(q, r, now)
 }
 
 // sendTag answers from what is held, and tells whether it could: the content of a remembered tag may have been evicted, in which case

@@ -19,6 +19,7 @@ type config struct {
 	AllowNets, AllowClients         []netip.Prefix
 	MaxSize, MinFree                size
 	ManifestTTL, MaxStale, Grace    time.Duration
+	MaxStaleAuth                    time.Duration
 	Offline                         bool
 	LogFormat, LogLevel             string
 

@@ -123,6 +123,10 @@ func runSettings() []setting {
 			set: parsed(func(c *config) *time.Duration { return &c.MaxStale }, parseDuration),
 		},
 		{
+			name: "max-stale-auth", usage: "`DURATION` for which who could read a private image goes on when upstream cannot be asked", preset: []string{"1h"},
+			set: parsed(func(c *config) *time.Duration { return &c.MaxStaleAuth }, parseDuration),
+		},
+		{
 			name: "offline", usage: "never ask upstream", isSwitch: true, preset: []string{"false"},
 			set: parsed(func(c *config) *bool { return &c.Offline }, parseBool),
 		},

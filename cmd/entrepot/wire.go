@@ -124,7 +124,7 @@ func (c config) proxyConfig() (proxy.Config, error) {
 	return proxy.Config{
 		Table: table, Resolver: resolver, UpstreamRoots: roots,
 		AllowNets: c.AllowNets, AllowClients: c.AllowClients,
-		ManifestTTL: orNever(c.ManifestTTL), MaxStale: orNever(c.MaxStale), Offline: c.Offline,
+		ManifestTTL: orNever(c.ManifestTTL), MaxStale: orNever(c.MaxStale), MaxStaleAuth: orNever(c.MaxStaleAuth), Offline: c.Offline,
 	}, nil
 }
 
