@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -213,7 +214,7 @@ func TestOwnLimitIsTheAccounts(t *testing.T) {
 	}
 }
 
-// TestSecretsAreNowhere: in no log line, metric, answer or error is there a password, in any form, whatever goes wrong.
+// TestSecretsAreNowhere: in no log line, metric, answer, error or crash is there a password, in any form, whatever goes wrong.
 func TestSecretsAreNowhere(t *testing.T) {
 	const secret = "hunter2-s3cr3t"
 	l := newLender(t)
@@ -237,10 +238,45 @@ func TestSecretsAreNowhere(t *testing.T) {
 		}
 	}
 	resp, body := l.get("admin", "http://"+l.doors["admin"]+"/metrics")
-	all := said.String() + l.log.String() + fmt.Sprint(resp.Header) + string(body) + fmt.Sprintf("%+v %#v", l.server.access, l.server.table.Load())
+	var stacks strings.Builder
+	pprof.Lookup("goroutine").WriteTo(&stacks, 2) // as a crash would print them
+	all := said.String() + stacks.String() + l.log.String() + fmt.Sprint(resp.Header) + string(body) + fmt.Sprintf("%+v %#v", l.server.access, l.server.table.Load())
 	for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte("ada:" + secret)), "Basic ", "Bearer world"} {
 		if i := strings.Index(all, form); i >= 0 {
 			t.Errorf("%q is in what was said: …%s", form, all[max(0, i-200):i])
 		}
 	}
+}
+
+// TestHelperAtTheMirror: a registry that wants a password with each request and has it from a helper, as Amazon's; its storage is not
+// told (it answers 400 to who brings it along).
+func TestHelperAtTheMirror(t *testing.T) {
+	l := newLender(t)
+	dir := t.TempDir()
+	t.Setenv("PATH", dir+":/usr/bin:/bin")
+	script := "#!/bin/sh\ncat >> \"$0.asked\"; echo >> \"$0.asked\"\necho '{\"Username\":\"AWS\",\"Secret\":\"world\"}'\n"
+	if err := os.WriteFile(dir+"/docker-credential-ecr-login", []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	table, err := hosts.New([]hosts.Registry{{Name: "*.dkr.ecr.*.amazonaws.com", Credentials: []hosts.Credential{{Helper: "ecr-login"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.server.SetTable(table)
+	p := l.world.Push(t, world.ECR+"/team/app:v1", world.Image(t, 5, 100<<10))
+	for _, path := range []string{"manifests/v1", "manifests/" + p.Digest, "blobs/" + p.Blobs[0], "blobs/" + p.Blobs[1], "tags/list"} {
+		if a := l.want(world.ECR, "team/app/"+path, ""); !refused(a) {
+			t.Errorf("a stranger, %s: got %d", path, a.StatusCode)
+		}
+		if a := l.want(world.ECR, "team/app/"+path, "bob"); a.StatusCode != 200 {
+			t.Errorf("a user, %s: got %d %s", path, a.StatusCode, a.body)
+		}
+		if a := l.want(world.ECR, "team/app/"+path, ""); !refused(a) {
+			t.Errorf("a stranger afterwards, %s: got %d", path, a.StatusCode)
+		}
+	}
+	if asked, _ := os.ReadFile(dir + "/docker-credential-ecr-login.asked"); string(asked) != world.ECR+"\n" {
+		t.Errorf("the helper was asked for %q, want %s once", asked, world.ECR)
+	}
+	l.world.NoLeaks(t)
 }

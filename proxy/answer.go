@@ -143,7 +143,7 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var no *upstream.Refused
 	var silent *upstream.Error
 	switch {
-	case q.user != "" && q.door == doorMirror && q.anonymous && personal(err):
+	case q.byPassword && q.door == doorMirror && q.anonymous && personal(err):
 		// Not the registry's challenge: the client would answer it with the password that it has for us.
 		q.refuse(w, http.StatusForbidden, codeDenied, err.Error()+": this mirror has no credential that reads "+q.repo)
 	case errors.As(err, &a) && a.host != "" && a.status != http.StatusTooManyRequests:

@@ -21,6 +21,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	if s.user != nil {
 		q.user = s.user(r)
+		q.byPassword = q.user != ""
 	}
 	w := &countingWriter{ResponseWriter: rw}
 	defer s.finish(q, w, r, s.now())
