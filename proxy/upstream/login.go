@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -31,8 +32,8 @@ type login struct {
 	scopes map[string]time.Time // nor for these, which it was refused for though good
 }
 
-// The pauses after a refusal grow so fast that half an hour sees no more than three: rules that lock an account count to five. A no to
-// one repository only, which is a 403 from some realms, ends soon, since rights may be given meanwhile.
+// The pauses after a refusal grow so fast that half an hour sees no more than four tries: rules that lock an account count to five. A no
+// to one repository only, which is a 403 from some realms, ends soon, since rights may be given meanwhile.
 const (
 	firstPause   = time.Minute
 	pauseGrowth  = 4
@@ -90,6 +91,30 @@ func (in *login) weight() int64 {
 	return atOnce
 }
 
+// unknownSecret tells whether q's secret is one of ours of which it is not known yet whether it is good.
+func (c *Client) unknownSecret(q Request) bool {
+	if q.secret.IsZero() {
+		return false
+	}
+	in := c.logins.get(q)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return !in.good
+}
+
+// logInOnly asks the realm for a token that opens nothing, as docker login does, to learn what a 403 was about: whoever asks for what
+// the account may not read must not make a good secret rest. It returns the status that is to be judged.
+func (c *Client) logInOnly(ctx context.Context, q Request, ch Challenge, realm *url.URL) int {
+	bare := q
+	bare.Scope = ""
+	_, status, _ := c.askRealm(ctx, bare, Challenge{Scheme: ch.Scheme, Params: map[string]string{"service": ch.Params["service"]}}, realm)
+	if status == http.StatusOK {
+		c.judge(c.logins.get(q), q, status)
+		return http.StatusForbidden // to the repository
+	}
+	return status
+}
+
 // admit tells whether the secret may be tried now.
 func (in *login) admit(q Request, now time.Time) error {
 	in.mu.Lock()
@@ -104,8 +129,8 @@ func (in *login) admit(q Request, now time.Time) error {
 	return nil
 }
 
-// judge takes in the answer to a try; status 0 is none. A 403 is about the repository once the secret has been good, and before that
-// some registries' way of saying that it is not.
+// judge takes in the answer to a try; status 0 is none. A 403 is about the repository once the secret has been good; one that was not
+// is good for nothing.
 func (c *Client) judge(in *login, q Request, status int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

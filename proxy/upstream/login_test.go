@@ -259,6 +259,35 @@ func TestForbiddenScope(t *testing.T) {
 	}
 }
 
+// TestForbiddenAtFirst: the same when the first that is asked for is what the account may not read; whereas a secret that is none rests
+// though its realm says 403 to that (ghcr.io).
+func TestForbiddenAtFirst(t *testing.T) {
+	o := newOwner(t)
+	o.Account("ghcr.io", "ada", "right", "acme/*")
+	o.Push(t, "ghcr.io/acme/app:v1", world.Image(t, 1, 1000))
+	for i := range 5 {
+		o.Private(fmt.Sprintf("ghcr.io/other/app%d", i))
+	}
+	o.Private("ghcr.io/acme/app")
+	for i := range 5 {
+		if _, err := o.get("ghcr.io", fmt.Sprintf("other/app%d", i), o.file()); !IsOwnRefused(err) || o.tries() != i+2 {
+			t.Errorf("forbidden: got %v, %d tries, want %d", err, o.tries(), i+2)
+		}
+	}
+	if status, err := o.get("ghcr.io", "acme/app", o.file()); status != 200 || err != nil || len(o.warns) != 0 {
+		t.Errorf("allowed: got %d, %v, warnings %q", status, err, o.warns)
+	}
+	o.say("wrong")
+	o.Host("ghcr.io").Fault(world.Fault{Kind: world.Status, Status: 403, On: world.Token, Times: -1})
+	o.Reset()
+	for i := range 5 {
+		o.get("ghcr.io", fmt.Sprintf("other/app%d", i), o.file())
+	}
+	if o.tries() != 2 || len(o.warns) != 1 {
+		t.Errorf("wrong: got %d tries, want 2; warnings %q", o.tries(), o.warns)
+	}
+}
+
 // TestHelperIsAskedAgain: a secret that ended before we thought, as Amazon's after twelve hours, is got anew and the caller sees nothing
 // of it; both ways in which registries say so.
 func TestHelperIsAskedAgain(t *testing.T) {

@@ -112,6 +112,9 @@ func (c *Client) fetchToken(ctx context.Context, q Request, ch Challenge) (text 
 	err = c.logIn(ctx, q, func() (int, error) {
 		var status int
 		text, status, err = c.askRealm(ctx, q, ch, realm)
+		if status == http.StatusForbidden && c.unknownSecret(q) {
+			status = c.logInOnly(ctx, q, ch, realm)
+		}
 		return status, err
 	})
 	return text, err
@@ -149,7 +152,9 @@ func (q Request) toRealm(ch Challenge, realm *url.URL) Request {
 	if service := ch.Params["service"]; service != "" {
 		ask.Set("service", service)
 	}
-	ask.Set("scope", scope(q, ch))
+	if s := scope(q, ch); s != "" {
+		ask.Set("scope", s)
+	}
 	at := *realm
 	tq := Request{Registry: q.Registry, Base: &at, Method: http.MethodGet, Header: http.Header{}, Kind: "token", Patience: q.Patience}
 	if identity := q.secret.Identity(); identity != "" {
