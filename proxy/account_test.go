@@ -183,6 +183,25 @@ func TestRevokedOwn(t *testing.T) {
 	}
 }
 
+// TestReloadTriesAgain: who reloads has mended something, at the registry perhaps.
+func TestReloadTriesAgain(t *testing.T) {
+	l := newLender(t)
+	l.world.Account(corp, "ada", "locked", "acme/*")
+	for range 3 {
+		if a := l.want(corp, "acme/app/manifests/v1", "bob"); a.StatusCode != 403 {
+			t.Errorf("locked: got %d", a.StatusCode)
+		}
+	}
+	l.world.Account(corp, "ada", "right", "acme/*")
+	if a := l.want(corp, "acme/app/manifests/v1", "bob"); a.StatusCode != 403 {
+		t.Errorf("resting: got %d", a.StatusCode)
+	}
+	l.server.SetTable(l.server.table.Load())
+	if a := l.want(corp, "acme/app/manifests/v1", "bob"); a.StatusCode != 200 {
+		t.Errorf("reloaded: got %d %s", a.StatusCode, a.body)
+	}
+}
+
 // TestOwnLimitIsTheAccounts: what Docker Hub says of the limit of our address does not hide what is left to the account.
 func TestOwnLimitIsTheAccounts(t *testing.T) {
 	st := newSite(t)

@@ -185,8 +185,11 @@ func (s *Server) tlsConfig() *tls.Config {
 	}
 }
 
-// SetTable replaces the registries. Requests under way end by the old rules.
-func (s *Server) SetTable(t *hosts.Table) { s.table.Store(t) }
+// SetTable replaces the registries. Requests under way end by the old rules. Credentials that were refused are tried again.
+func (s *Server) SetTable(t *hosts.Table) {
+	s.table.Store(t)
+	s.upstream.ForgetRefusals()
+}
 
 // spawn runs f, for which Shutdown waits. Once that has begun nothing new is, and c, if there is one, is closed instead.
 func (s *Server) spawn(c io.Closer, f func()) {

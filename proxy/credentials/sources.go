@@ -98,6 +98,9 @@ func (s *Sources) Get(ctx context.Context, r hosts.Registry, c hosts.Credential,
 	return Secret{}, ErrNone
 }
 
+// Forget lets helpers be asked anew.
+func (s *Sources) Forget() { s.helped.Purge() }
+
 // Refused tells that the registry did not take secret. A helper is asked again soon: its secret may have ended early.
 func (s *Sources) Refused(secret Secret) {
 	for _, q := range s.helped.Keys() {

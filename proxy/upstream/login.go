@@ -61,6 +61,12 @@ func (l logins) get(q Request) *login {
 	return fresh
 }
 
+// ForgetRefusals lets every credential of ours be tried and got anew: the operator has changed something, here or at the registry.
+func (c *Client) ForgetRefusals() {
+	c.logins.of.Purge()
+	c.secrets.Forget()
+}
+
 // logIn tries q's secret by try, which returns the status that it led to, if nothing forbids. Of a secret that is not known to be good
 // there is one try at a time, so that a crowd of callers does not spend in a second what an account allows in an hour.
 func (c *Client) logIn(ctx context.Context, q Request, try func() (status int, err error)) error {
