@@ -183,6 +183,30 @@ func TestRevokedOwn(t *testing.T) {
 	}
 }
 
+// TestHiddenIsNotGone: a registry that says 404 to nobody in particular does not make us forget a tag that our credential read, while
+// that cannot be got.
+func TestHiddenIsNotGone(t *testing.T) {
+	l := newLender(t)
+	l.want(corp, "acme/app/manifests/v1", "bob")
+	l.world.Host(corp).Fault(world.Fault{
+		Kind: world.Status, Status: 404, Times: -1, On: world.Manifest,
+		Match: func(r *http.Request) bool { return r.Header.Get("Authorization") == "" },
+	})
+	l.clock.advance(2 * proofLife)
+	if err := os.Remove(l.file); err != nil {
+		t.Fatal(err)
+	}
+	if a := l.want(corp, "acme/app/manifests/v1", "bob"); a.StatusCode != 200 || a.Header.Get("Cache-Status") != cacheStatus[cacheStale] {
+		t.Errorf("without the file: got %d %v, want what is held, stale", a.StatusCode, a.Header)
+	}
+	if a := l.want(corp, "acme/app/manifests/v1", ""); a.StatusCode != 404 {
+		t.Errorf("a stranger: got %d, want the registry's 404", a.StatusCode)
+	}
+	if _, err := l.store.Tag((&request{registry: corp, repo: "acme/app", ref: "v1"}).key("manifest")); err != nil {
+		t.Errorf("the tag is forgotten: %v", err)
+	}
+}
+
 // TestReloadTriesAgain: who reloads has mended something, at the registry perhaps.
 func TestReloadTriesAgain(t *testing.T) {
 	l := newLender(t)

@@ -96,17 +96,18 @@ func personal(err error) bool {
 }
 
 // worse is what a caller is told who got nothing by our credential (own) and nothing as anybody (plain). That a credential cannot be
-// got is trouble, in which what was proven before still counts; a no is a no.
+// got is trouble, in which what was proven before still counts; a no is a no; and that nobody in particular finds anything, which some
+// registries say of what is private, does not mean that it is gone.
 func (s *Server) worse(q *request, own, plain error) error {
 	switch {
-	case plain == nil || !personal(plain):
+	case plain == nil || troubled(plain) || !q.entitled || errors.Is(own, credentials.ErrNone):
 		return plain
-	case upstream.IsUnknown(own) && !errors.Is(own, credentials.ErrNone) && q.entitled:
+	case upstream.IsUnknown(own):
 		return own
-	case q.user != "" && personal(own):
-		return own
+	case personal(plain) && q.user == "":
+		return plain // with the registry's challenge, which the client may know to answer
 	}
-	return plain
+	return own
 }
 
 // look asks for a listing, of which nothing is kept, by our credential for those who may have what it reads.
