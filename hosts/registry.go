@@ -54,6 +54,13 @@ type Registry struct {
 	// AllowNets are upstream addresses that may be dialled for it although
 	// they are private or loopback.
 	AllowNets []netip.Prefix
+
+	// Credentials are ours, for callers who have none of their own.
+	Credentials []Credential
+
+	// Share are patterns, as in TagRule, of repositories that our credential
+	// opens to everybody; others only to callers who have logged in to us.
+	Share []string
 }
 
 // UpstreamURL returns the base URL for a request that came for host, which is
@@ -125,8 +132,12 @@ func listed(list []string, key string) bool {
 }
 
 // only returns the registry as it is for one host of a family: its own name,
-// trusted by nobody else in the family. Its realms stay among its hosts.
+// trusted by nobody else in the family. Its realms stay among its hosts. What
+// is listed by a pattern only gets no password that was meant for the listed.
 func (r Registry) only(host string) Registry {
+	if !slices.Contains(r.Hosts, host) {
+		r.Credentials = slices.DeleteFunc(slices.Clone(r.Credentials), Credential.fixed)
+	}
 	own := []string{host}
 	for _, h := range r.Hosts {
 		if h != host && slices.Contains(r.Realms, h) {
@@ -153,5 +164,7 @@ func (r Registry) clone() Registry {
 	r.Realms = slices.Clone(r.Realms)
 	r.AllowNets = slices.Clone(r.AllowNets)
 	r.Tags = slices.Clone(r.Tags)
+	r.Credentials = slices.Clone(r.Credentials)
+	r.Share = slices.Clone(r.Share)
 	return r
 }

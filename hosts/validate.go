@@ -26,7 +26,7 @@ func (r Registry) canonical() (Registry, error) {
 	upstream, err := canonicalUpstream(r.Upstream)
 	check(in("upstream", err))
 	check(r.checkRules())
-	for _, err := range r.checkTags() {
+	for _, err := range slices.Concat(r.checkTags(), r.checkCredentials()) {
 		check(err)
 	}
 	if len(errs) > 0 {

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/entrepot/entrepot/cache"
+	"github.com/entrepot/entrepot/hosts"
 )
 
 // access remembers who may read what: the proofs that upstream gave, and which digests a repository is known to hold. It never
@@ -42,13 +44,13 @@ type holding struct {
 
 // How long a proof counts, how long when upstream cannot be asked, and the bounds of the tables.
 const (
-	proofLife    = 5 * time.Minute
-	publicLife   = time.Hour        // renewed behind a request's back
-	publicRenew  = 10 * time.Minute // from this age on
-	maxStaleAuth = time.Hour
-	probeEvery   = 5 * time.Minute
-	maxProofs    = 1 << 16
-	maxHoldings  = 1 << 18
+	proofLife   = 5 * time.Minute
+	publicLife  = time.Hour        // renewed behind a request's back
+	publicRenew = 10 * time.Minute // from this age on
+	probeEvery  = 5 * time.Minute
+	staleAuth   = time.Hour // where the configuration does not say
+	maxProofs   = 1 << 16
+	maxHoldings = 1 << 18
 )
 
 func newAccess(store *cache.Store) *access {
@@ -61,13 +63,18 @@ func newAccess(store *cache.Store) *access {
 	return a
 }
 
-func (a *access) fingerprint(r *http.Request) fingerprint {
-	fields := r.Header.Values("Authorization") // all, since all are sent on: a first one that is empty must not hide a second
-	if strings.Join(fields, "") == "" {
+// fingerprint is of the credential by which upstream is asked for the caller: his own, or ours if he may have what that reads.
+func (a *access) fingerprint(q *request, r *http.Request) fingerprint {
+	m := hmac.New(sha256.New, a.key)
+	switch {
+	case bearsCredential(r):
+		// All of the fields, since all are sent on: a first one that is empty must not hide a second.
+		m.Write([]byte(strings.Join(r.Header.Values("Authorization"), "\n")))
+	case q.entitled:
+		fmt.Fprintf(m, "\x00%q", q.own) // no field can hold a zero byte: nobody can send what is taken for ours
+	default:
 		return fingerprint{}
 	}
-	m := hmac.New(sha256.New, a.key)
-	m.Write([]byte(strings.Join(fields, "\n")))
 	return fingerprint(m.Sum(nil)[:16])
 }
 
@@ -84,15 +91,15 @@ func (a *access) public(q *request, now time.Time) bool {
 	return true
 }
 
-// proven tells whether this caller's right to the repository was proven a short time ago.
+// proven tells whether this caller's right to the repository was proven a short time ago, by a credential that has not ended since.
 func (a *access) proven(q *request, r *http.Request, now time.Time) bool {
-	return a.public(q, now) || a.since(q, a.fingerprint(r), proofLife, now)
+	return a.public(q, now) || a.since(q, a.fingerprint(q, r), proofLife, now) && !ended(r, now)
 }
 
-// provenBefore is the same for the time in which upstream cannot be asked: a credential's proof counts for an hour, what everybody
-// could read counts for as long as stale tags are served.
-func (a *access) provenBefore(q *request, r *http.Request, maxStale time.Duration, now time.Time) bool {
-	if a.since(q, fingerprint{}, maxStale, now) || a.since(q, a.fingerprint(r), maxStaleAuth, now) {
+// provenBefore is the same for the time in which upstream cannot be asked: a credential's proof counts for maxStaleAuth, what everybody
+// could read for as long as stale tags are served.
+func (a *access) provenBefore(q *request, r *http.Request, maxStale, maxStaleAuth time.Duration, now time.Time) bool {
+	if a.proven(q, r, now) || a.since(q, fingerprint{}, maxStale, now) || a.since(q, a.fingerprint(q, r), maxStaleAuth, now) {
 		return true
 	}
 	t, err := a.store.Tag(q.publicKey())
@@ -111,12 +118,12 @@ func (q *request) publicKey() cache.Key {
 
 // grant notes that upstream said yes to this caller.
 func (a *access) grant(q *request, r *http.Request, now time.Time) {
-	a.proofs.Add(proof{q.registry, q.repo, a.fingerprint(r)}, now)
+	a.proofs.Add(proof{q.registry, q.repo, a.fingerprint(q, r)}, now)
 }
 
 // publish remembers beyond a restart that everybody may read the repository, as a yes to r has shown that was without a credential.
 func (a *access) publish(q *request, r *http.Request, d cache.Digest, now time.Time) error {
-	if d.IsZero() || a.fingerprint(r) != (fingerprint{}) {
+	if d.IsZero() || a.fingerprint(q, r) != (fingerprint{}) {
 		return nil
 	}
 	if old, err := a.store.Tag(q.publicKey()); err == nil && now.Sub(old.Seen) < publicRenew {
@@ -128,7 +135,7 @@ func (a *access) publish(q *request, r *http.Request, d cache.Digest, now time.T
 // revoke notes that upstream said no to this caller. To a request without a credential a no says nothing where getting a token is the
 // client's business: it will come again with one.
 func (a *access) revoke(q *request, r *http.Request) {
-	who := a.fingerprint(r)
+	who := a.fingerprint(q, r)
 	if who == (fingerprint{}) && !q.anonymous {
 		return
 	}
@@ -210,16 +217,20 @@ func (s *Server) mayRead(q *request, r *http.Request) error {
 		return nil
 	}
 	err := s.prove(q, r)
-	if err != nil && troubled(err) && knows && s.access.provenBefore(q, r, s.cfg.MaxStale, now) {
+	if err != nil && troubled(err) && knows && s.provenBefore(q, r, now) {
 		return nil
 	}
 	return err
 }
 
+func (s *Server) provenBefore(q *request, r *http.Request, now time.Time) bool {
+	return s.access.provenBefore(q, r, s.cfg.MaxStale, s.cfg.MaxStaleAuth, now)
+}
+
 // prove asks upstream whether this caller gets this digest from this repository. Callers with the same credential share a question.
 func (s *Server) prove(q *request, r *http.Request) error {
-	who := s.access.fingerprint(r)
-	key := strings.Join([]string{"prove", q.registry, q.repo, q.kind, q.ref, string(who[:]), strconv.FormatBool(q.anonymous)}, "\n")
+	who := s.access.fingerprint(q, r)
+	key := strings.Join([]string{"prove", r.Method, q.registry, q.repo, q.kind, q.ref, string(who[:]), strconv.FormatBool(q.anonymous)}, "\n")
 	done := s.lookups.DoChan(key, func() (any, error) {
 		_, err := s.describe(s.ctx, q, r)
 		if err == nil {
@@ -240,10 +251,10 @@ func (s *Server) probe(q *request, ref string) {
 	if s.cfg.Offline || !s.access.probeDue(q, s.now()) {
 		return
 	}
-	// Not a copy of all of q: its own goroutine may be writing down how the request ended.
-	p := request{door: q.door, host: q.host, reg: q.reg, registry: q.registry, kind: kindManifest, repo: q.repo, anonymous: true}
+	p := q.as(hosts.Credential{})
+	p.kind, p.anonymous = kindManifest, true
 	s.spawn(nil, func() {
 		r := (&http.Request{Method: http.MethodHead, Header: http.Header{"Accept": {manifestTypes}}}).WithContext(s.ctx)
-		s.head(s.ctx, &p, r, ref) // a yes is a grant to everybody
+		s.head(s.ctx, p, r, ref) // a yes is a grant to everybody
 	})
 }

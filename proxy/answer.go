@@ -143,6 +143,9 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var no *upstream.Refused
 	var silent *upstream.Error
 	switch {
+	case q.byPassword && q.door == doorMirror && q.anonymous && personal(err):
+		// Not the registry's challenge: the client would answer it with the password that it has for us.
+		q.refuse(w, http.StatusForbidden, codeDenied, err.Error()+": this mirror has no credential that reads "+q.repo)
 	case q.byPassword && unauthorized(err):
 		// Upstream's challenge would send the client to upstream's realm with the password that it has for us.
 		q.refuse(w, http.StatusForbidden, codeDenied, q.registry+" wants a login of its own for this, and the one that came was for this mirror")

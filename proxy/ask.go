@@ -33,14 +33,17 @@ func (s *Server) question(q *request, r *http.Request, method, kind, ref string)
 	}
 	return upstream.Request{
 		Registry: q.reg, Base: q.reg.UpstreamURL(q.host), Method: method, Path: q.apiPath(kind, ref),
-		Header: h, Kind: kind, Scope: q.scope(), Patience: s.waits.exchange(q),
+		Header: h, Kind: kind, Scope: q.scope(), Patience: s.waits.exchange(q), Repo: q.repo,
 	}
 }
 
 var errOffline = errors.New("entrepot runs with --offline and does not hold this")
 
-// ask sends a question and keeps account of what the answer proves. Anything but 200 and 206 is an error.
-func (s *Server) ask(ctx context.Context, q *request, r *http.Request, u upstream.Request) (*http.Response, error) {
+// askAs sends a question as whoever q is by now: the caller, nobody in particular, or ourselves.
+func (s *Server) askAs(ctx context.Context, q *request, r *http.Request, u upstream.Request) (*http.Response, error) {
+	if q.entitled {
+		u.Credential = q.own
+	}
 	if s.cfg.Offline {
 		return nil, &upstream.Error{Registry: q.registry, Err: errOffline}
 	}
@@ -92,11 +95,21 @@ func (s *Server) head(ctx context.Context, q *request, r *http.Request, ref stri
 }
 
 // describe asks for the description of the request's object by HEAD. For a blob a GET of one byte has the last word: HEAD is refused
-// by public.ecr.aws whatever the token (distribution/distribution#4383), and by storage whose URLs are signed for GET.
+// by public.ecr.aws whatever the token (distribution/distribution#4383), and by storage whose URLs are signed for GET. For a manifest
+// that is wanted by GET the registry's words to a GET are the last: a caller who got others for what is held would know that it is.
 func (s *Server) describe(ctx context.Context, q *request, r *http.Request) (found, error) {
 	f, err := s.head(ctx, q, r, q.ref)
 	var a *answered
-	if q.kind != kindBlob || !errors.As(err, &a) || a.status == http.StatusNotFound || troubled(err) {
+	switch {
+	case !errors.As(err, &a) || troubled(err):
+		return f, err
+	case q.kind == kindManifest && r.Method == http.MethodGet:
+		resp, err := s.ask(ctx, q, r, s.question(q, r, http.MethodGet, kindManifest, q.ref))
+		if err == nil {
+			resp.Body.Close()
+		}
+		return found{digest: q.digest}, err
+	case q.kind != kindBlob || a.status == http.StatusNotFound:
 		return f, err
 	}
 	u := s.question(q, r, http.MethodGet, kindBlob, q.ref)

@@ -17,6 +17,7 @@ type budgets struct {
 type budget struct {
 	limit, left int       // manifests; limit 0 where the registry has none or does not say
 	rest        time.Time // asked to come back no earlier
+	ours        time.Time // when this was last said to our own credential
 }
 
 // reserve is the share of a pull limit, in percent, that is left alone while something older can be served instead.
@@ -25,8 +26,11 @@ const reserve = 10
 // longestRest bounds what a Retry-After can ask of us.
 const longestRest = time.Hour
 
-// note takes in an answer's fields.
-func (b *budgets) note(registry string, resp *http.Response, now time.Time) {
+// accountCounts is for how long after an answer to our credential what is said to others, of their own limits, is not listened to.
+const accountCounts = 10 * time.Minute
+
+// note takes in the fields of an answer, to our own credential or to somebody else.
+func (b *budgets) note(registry string, own bool, resp *http.Response, now time.Time) {
 	limit, okLimit := firstNumber(resp.Header.Get("Ratelimit-Limit"))
 	left, okLeft := firstNumber(resp.Header.Get("Ratelimit-Remaining"))
 	rest, okRest := retryAfter(resp, now)
@@ -39,6 +43,11 @@ func (b *budgets) note(registry string, resp *http.Response, now time.Time) {
 		b.of = map[string]budget{}
 	}
 	had := b.of[registry]
+	if own {
+		had.ours = now
+	} else if now.Sub(had.ours) < accountCounts {
+		return
+	}
 	if okLimit && okLeft {
 		had.limit, had.left = limit, left
 	}

@@ -58,6 +58,7 @@ func (s *Server) serveRegistry(q *request, w *countingWriter, r *http.Request, p
 		s.refuseMalformed(q, w, err)
 		return
 	}
+	s.lend(q, r)
 	switch {
 	case q.kind == kindPing && q.door == doorMirror && readOnly(r): // 9
 		q.outcome(w, cacheBypass)

@@ -65,6 +65,7 @@ func (s *Server) heldManifest(q *request, r *http.Request) (*manifest, error) {
 		return nil, err
 	}
 	s.noteManifest(q, m)
+	s.probe(q, q.ref)
 	return m, nil
 }
 

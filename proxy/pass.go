@@ -98,7 +98,7 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, rewrite func(*http.Re
 func (s *Server) passLook(q *request, w *countingWriter, r *http.Request, path string) {
 	u := s.question(q, r, r.Method, q.kind, q.ref)
 	u.Path = (&url.URL{Path: path, RawQuery: withoutNS(r.URL)}).String()
-	resp, err := s.upstream.Do(r.Context(), u)
+	resp, err := s.look(r.Context(), q, u)
 	if err != nil {
 		s.passFailed(q, w, r, err)
 		return

@@ -27,18 +27,20 @@ const (
 
 // request is what the handler knows of one request, and what the log will say about it.
 type request struct {
-	door      string
-	host      string // the registry's host as the client named it, lower case
-	reg       hosts.Registry
-	registry  string // its name, or whatever else the request was for
-	kind      string
-	repo      string
-	ref       string       // tag or digest
-	digest    cache.Digest // of ref, zero for a tag
-	anonymous bool         // where the client brings no credential, getting a token is our business
+	door       string
+	host       string // the registry's host as the client named it, lower case
+	reg        hosts.Registry
+	registry   string // its name, or whatever else the request was for
+	kind       string
+	repo       string
+	ref        string       // tag or digest
+	digest     cache.Digest // of ref, zero for a tag
+	anonymous  bool         // where the client brings no credential, getting a token is our business
+	user       string       // who logged in to this proxy, empty for nobody
+	byPassword bool         // in the field where a registry's credential would stand
 
-	user       string // who logged in to us, "" is nobody
-	byPassword bool   // in the field where a registry's credential would stand
+	own      hosts.Credential // of ours for this repository, zero for none
+	entitled bool             // this caller may have what own reads
 
 	cache  string // HIT, MISS, …
 	status int

@@ -56,7 +56,9 @@ type Config struct {
 
 	ManifestTTL time.Duration // how long a tag is served without asking upstream; zero: one minute
 	MaxStale    time.Duration // how long it is served when upstream cannot be asked; zero: a week
-	Offline     bool          // never ask upstream
+	// MaxStaleAuth is how long a private image is served to whom upstream said yes, when it cannot be asked; zero: an hour.
+	MaxStaleAuth time.Duration
+	Offline      bool // never ask upstream
 
 	Log zerolog.Logger
 	// Dial replaces resolving and dialling; tests seal the network here. Nil means the guarded dialler.
@@ -114,6 +116,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.MaxStale == 0 {
 		cfg.MaxStale = 7 * 24 * time.Hour
 	}
+	if cfg.MaxStaleAuth == 0 {
+		cfg.MaxStaleAuth = staleAuth
+	}
 	if cfg.AllowClients == nil {
 		cfg.AllowClients = privateNets()
 	}
@@ -137,7 +142,7 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) upstreamConfig() upstream.Config {
 	cfg := upstream.Config{
 		Roots: s.cfg.UpstreamRoots, AllowNets: s.cfg.AllowNets, Dial: s.cfg.Dial,
-		Agent: "entrepot", Via: s.via, Ours: s.cfg.CA.Made, Observe: s.observe,
+		Agent: "entrepot", Via: s.via, Ours: s.cfg.CA.Made, Observe: s.observe, Warn: s.warnOfCredential,
 	}
 	if s.cfg.Resolver != nil {
 		cfg.Resolve = s.cfg.Resolver.Lookup
@@ -151,10 +156,14 @@ func (s *Server) observe(q upstream.Request, resp *http.Response, _ error) {
 	if resp != nil {
 		status = resp.StatusCode
 		if sameAuthority(resp.Request.URL.Host, q.Base.Host) {
-			s.budgets.note(q.Registry.Name, resp, s.now())
+			s.budgets.note(q.Registry.Name, !q.Credential.IsZero(), resp, s.now())
 		}
 	}
 	s.metrics.upstreamAnswer(q.Registry.Name, q.Kind, status)
+}
+
+func (s *Server) warnOfCredential(registry string, err error) {
+	s.log.Warn().Str("registry", registry).Err(err).Msg("the mirror's own credential is of no use: it serves only what everybody may read")
 }
 
 func (s *Server) newHTTP() *http.Server {
@@ -190,8 +199,11 @@ func (s *Server) tlsConfig() *tls.Config {
 	}
 }
 
-// SetTable replaces the registries. Requests under way end by the old rules.
-func (s *Server) SetTable(t *hosts.Table) { s.table.Store(t) }
+// SetTable replaces the registries. Requests under way end by the old rules. Credentials that were refused are tried again.
+func (s *Server) SetTable(t *hosts.Table) {
+	s.table.Store(t)
+	s.upstream.ForgetRefusals()
+}
 
 // SetUsers replaces the names and passwords. A connection made by CONNECT stays who it was.
 func (s *Server) SetUsers(clients, admins *Users) {

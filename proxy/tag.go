@@ -85,7 +85,7 @@ func isGone(err error) bool {
 // serveGone answers for a tag that upstream has no more: as the operator wishes for those who could read it, else by upstream's 404.
 func (s *Server) serveGone(q *request, w *countingWriter, r *http.Request, held cache.Tag, rule hosts.TagRule, err error) {
 	now := s.now()
-	mine := s.access.provenBefore(q, r, s.cfg.MaxStale, now)
+	mine := s.provenBefore(q, r, now)
 	if mine && rule.WhenGone.Keeps(now.Sub(held.Seen)) && s.sendTag(q, w, r, held, cacheStale) {
 		q.err = err
 		return
@@ -133,7 +133,7 @@ func (s *Server) spares(q *request, r *http.Request, t cache.Tag) bool {
 
 // mayStandIn tells whether the last known tag may be served where upstream fails to answer, or should not be asked.
 func (s *Server) mayStandIn(q *request, r *http.Request, held cache.Tag, rule hosts.TagRule, now time.Time) bool {
-	return now.Sub(held.Seen) < rule.MaxStale && s.access.provenBefore(q, r, s.cfg.MaxStale, now)
+	return now.Sub(held.Seen) < rule.MaxStale && s.provenBefore(q, r, now)
 }
 
 // sendTag answers from what is held, and tells whether it could: the content of a remembered tag may have been evicted, in which case
@@ -182,7 +182,7 @@ func (s *Server) fetchTag(q *request, w *countingWriter, r *http.Request, t cach
 // lookUp asks upstream what the tag is now and remembers it. Callers with the same method, credential and Accept share a question,
 // which goes on when one of them leaves.
 func (s *Server) lookUp(q *request, r *http.Request) (cache.Tag, error) {
-	who := s.access.fingerprint(r)
+	who := s.access.fingerprint(q, r)
 	key := strings.Join([]string{r.Method, q.registry, q.repo, q.ref, strings.Join(r.Header.Values("Accept"), ","), string(who[:]), strconv.FormatBool(q.anonymous)}, "\n")
 	done := s.lookups.DoChan(key, func() (any, error) {
 		t, err := s.askTag(s.ctx, q, r)

@@ -38,7 +38,7 @@ func accessSettings() []setting {
 
 // reloaded are the settings that a reload puts in force.
 func reloaded() []string {
-	return []string{"registry", "grace", "htpasswd", "admin-htpasswd", "server-cert", "server-key"}
+	return []string{"registry", "docker-config", "grace", "htpasswd", "admin-htpasswd", "server-cert", "server-key"}
 }
 
 // checkAccess reads what decides who comes in, since a fault there would let nobody in, or everybody.

@@ -21,6 +21,7 @@ func (c config) check(bad *problems) {
 	c.checkAccess(bad)
 	c.checkTLS(bad)
 	c.checkACME(bad)
+	c.checkCredentials(bad)
 	c.checkTwice(bad)
 	if len(*bad) > 0 {
 		return // the table would only repeat what is wrong with a registry

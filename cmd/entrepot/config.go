@@ -14,6 +14,7 @@ type config struct {
 	Listen                          [doorCount]string // "" is off
 	CACert, CAKey, CAPassphraseFile string
 	Rules                           []rule // in the order in which they overrule each other
+	DockerConfig                    string
 	Resolvers, UpstreamCAs          []string
 	AllowNets                       []netip.Prefix
 	Access                          access
@@ -21,6 +22,7 @@ type config struct {
 	ACME                            acmeRules
 	MaxSize, MinFree                size
 	ManifestTTL, MaxStale, Grace    time.Duration
+	MaxStaleAuth                    time.Duration
 	Offline                         bool
 	LogFormat, LogLevel             string
 

@@ -18,6 +18,7 @@ func TestContract(t *testing.T) {
 		"ca-cert": "", "ca-key": "", "ca-passphrase-file": "", "grace": "30s", "min-free": "",
 		"proxy-protocol": "", "htpasswd": "", "admin-htpasswd": "", "mirror-tls": "off", "proxy-tls": "off", "server-name": "", "server-cert": "", "server-key": "", "client-ca": "",
 		"acme-email": "", "acme-directory": "", "acme-ca": "", "acme-http-port": "80", "acme-tls-port": "443", "acme-dns-hook": "",
+		"docker-config": "", "max-stale-auth": "1h",
 	}
 	for _, set := range settings(environment{"XDG_DATA_HOME": "/data"}) {
 		want, known := contract[set.name]
@@ -46,6 +47,7 @@ func samples() map[string][2]string {
 		"manifest-ttl": {"1m", "2m"}, "max-stale": {"1h", "2h"}, "offline": {"true", "false"}, "log-format": {"json", "console"},
 		"log-level": {"warn", "error"}, "min-free": {"1GiB", "2GiB"}, "grace": {"1s", "2s"},
 		"proxy-protocol": {"10.0.0.0/8", "fd00::/8"}, "mirror-tls": {"ca", "off"}, "proxy-tls": {"ca", "off"},
+		"docker-config": {"testdata/docker.json", "./testdata/docker.json"}, "max-stale-auth": {"1h", "2h"},
 	}
 }
 

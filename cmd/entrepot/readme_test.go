@@ -268,35 +268,6 @@ func dataDirWithCA(t *testing.T) string {
 	return dir
 }
 
-// TestReadmeConfig: the configuration file that the README shows is in order, and it has each key that a registry or a rule for tags can have.
-func TestReadmeConfig(t *testing.T) {
-	certificates := filepath.Join(dataDirWithCA(t), "ca", "ca.crt")
-	var shown string
-	for _, b := range allBlocks(t) {
-		if b.tag != "config" {
-			continue
-		}
-		shown += b.text
-		text := regexp.MustCompile(`/etc/entrepot/\S+\.crt`).ReplaceAllString(b.text, certificates)
-		path := file(t, "entrepot.yaml", text)
-		if out, stderr, code := output(t, nil, "config", "check", "--config", path); code != 0 || out != "ok\n" {
-			t.Errorf("%s: got %s%s", b.at, out, stderr)
-		}
-	}
-	var keys []string
-	for _, f := range ruleFields() {
-		keys = append(keys, "(    |  - )"+f.name)
-	}
-	for _, f := range tagFields() {
-		keys = append(keys, "(        |      - )"+f.name)
-	}
-	for _, key := range keys {
-		if !regexp.MustCompile(`(?m)^` + key + `:`).MatchString(shown) {
-			t.Errorf("no configuration file in the README has the key %s", key)
-		}
-	}
-}
-
 var helpLine = regexp.MustCompile(`(?m)^ +--([a-z-]+)(?: ([A-Z]+))? {2,}(.*) \[\$(ENTREPOT_[A-Z_]+)\]( \(repeatable\))?(?: \(default: (.*)\))?$`)
 
 // TestReadmeSettings: the table of settings says what `entrepot serve --help` says.

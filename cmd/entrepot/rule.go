@@ -15,64 +15,74 @@ import (
 // one; what the rule does not say stays.
 type rule struct {
 	hosts.Registry
-	said     map[string]bool // the keys that were written
-	from     origin
-	tagsFrom []origin // of each tag rule
+	said map[string]bool // the keys that were written
+	from origin
+
+	tagsFrom, credentialsFrom []origin // of each of these
 }
 
 // ruleField is a key that a registry in the file can have.
 type ruleField struct {
 	name string
 	list bool
-	set  func(r *rule, text string) error // of plain text; tagRule reads a mapping
+	set  func(r *rule, text string) error // of plain text
 	copy func(to, from *hosts.Registry)
+	item func(f fileReader, n *yaml.Node, r *rule) // of a mapping; nil where it cannot be one
 }
 
 func ruleFields() []ruleField {
 	return []ruleField{
 		{
 			"name", false, func(r *rule, s string) error { r.Name = s; return nil },
-			func(to, from *hosts.Registry) {},
+			func(to, from *hosts.Registry) {}, nil,
 		},
 		{
 			"hosts", true, func(r *rule, s string) error { r.Hosts = append(r.Hosts, s); return nil },
-			func(to, from *hosts.Registry) { to.Hosts = from.Hosts },
+			func(to, from *hosts.Registry) { to.Hosts = from.Hosts }, nil,
 		},
 		{
 			"upstream", false, func(r *rule, s string) error { r.Upstream = s; return nil },
-			func(to, from *hosts.Registry) { to.Upstream = from.Upstream },
+			func(to, from *hosts.Registry) { to.Upstream = from.Upstream }, nil,
 		},
 		{
 			"mode", false, setMode,
-			func(to, from *hosts.Registry) { to.Mode = from.Mode },
+			func(to, from *hosts.Registry) { to.Mode = from.Mode }, nil,
 		},
 		{
 			"realms", true, func(r *rule, s string) error { r.Realms = append(r.Realms, s); return nil },
-			func(to, from *hosts.Registry) { to.Realms = from.Realms },
+			func(to, from *hosts.Registry) { to.Realms = from.Realms }, nil,
 		},
 		{
 			"ca-file", false, func(r *rule, s string) error { r.CAFile = s; return nil },
-			func(to, from *hosts.Registry) { to.CAFile = from.CAFile },
+			func(to, from *hosts.Registry) { to.CAFile = from.CAFile }, nil,
 		},
 		{
 			"manifest-ttl", false, func(r *rule, s string) error { return setPeriod(&r.ManifestTTL, s) },
-			func(to, from *hosts.Registry) { to.ManifestTTL = from.ManifestTTL },
+			func(to, from *hosts.Registry) { to.ManifestTTL = from.ManifestTTL }, nil,
 		},
 		{
 			"max-stale", false, func(r *rule, s string) error { return setPeriod(&r.MaxStale, s) },
-			func(to, from *hosts.Registry) { to.MaxStale = from.MaxStale },
+			func(to, from *hosts.Registry) { to.MaxStale = from.MaxStale }, nil,
 		},
 		{
 			"when-gone", false, func(r *rule, s string) error { return setGone(&r.WhenGone, s) },
-			func(to, from *hosts.Registry) { to.WhenGone = from.WhenGone },
+			func(to, from *hosts.Registry) { to.WhenGone = from.WhenGone }, nil,
 		},
 		{
 			"tags", true, wantTagRule,
-			func(to, from *hosts.Registry) { to.Tags = from.Tags },
+			func(to, from *hosts.Registry) { to.Tags = from.Tags }, readTagRule,
 		},
 		{
 			"allow-net", true, addNet,
-			func(to, from *hosts.Registry) { to.AllowNets = from.AllowNets },
+			func(to, from *hosts.Registry) { to.AllowNets = from.AllowNets }, nil,
+		},
+		{
+			"credentials", true, wantCredential,
+			func(to, from *hosts.Registry) { to.Credentials = from.Credentials }, readCredential,
+		},
+		{
+			"share", true, addShare,
+			func(to, from *hosts.Registry) { to.Share = from.Share }, nil,
 		},
 	}
 }
@@ -123,10 +133,10 @@ func (f fileReader) rule(n *yaml.Node, r *rule) {
 		}
 		field := ruleFields()[i]
 		r.said[field.name] = true
-		shape := setting{name: "registry: " + field.name, list: field.list, mapping: field.name == "tags"}
+		shape := setting{name: "registry: " + field.name, list: field.list, mapping: field.item != nil}
 		for _, w := range f.words(shape, key, value) {
 			if w.node != nil {
-				f.tagRule(w.node, r)
+				field.item(f, w.node, r)
 			} else if err := field.set(r, w.text); err != nil {
 				f.bad.addValue(w, err)
 			}
@@ -147,7 +157,7 @@ func (r rule) judge(bad *problems) {
 	if r.Mode == hosts.Cache {
 		return
 	}
-	for _, key := range []string{"upstream", "realms", "ca-file", "manifest-ttl", "max-stale", "when-gone", "tags", "allow-net"} {
+	for _, key := range []string{"upstream", "realms", "ca-file", "manifest-ttl", "max-stale", "when-gone", "tags", "allow-net", "credentials", "share"} {
 		if r.said[key] {
 			bad.add(r.from, fmt.Sprintf("registry %q: %s has no effect with mode %s", r.Name, key, r.Mode), "remove one of the two")
 		}
@@ -159,6 +169,10 @@ func (r rule) place(err error) origin {
 	var of *hosts.TagRuleError
 	if errors.As(err, &of) && of.Index < len(r.tagsFrom) {
 		return r.tagsFrom[of.Index]
+	}
+	var secret *hosts.CredentialError
+	if errors.As(err, &secret) && secret.Index < len(r.credentialsFrom) {
+		return r.credentialsFrom[secret.Index]
 	}
 	return r.from
 }
@@ -242,4 +256,6 @@ func registriesOf(list []entry) []hosts.Registry {
 }
 
 // table is the registries in force, ready to be asked.
-func (c config) table() (*hosts.Table, error) { return hosts.New(registriesOf(c.registries())) }
+func (c config) table() (*hosts.Table, error) {
+	return hosts.New(c.withDockerConfig(registriesOf(c.registries())))
+}

@@ -162,6 +162,10 @@ func TestReload(t *testing.T) {
 	if later, ok := ruled["after_restart"]; ok {
 		t.Errorf("got %v to come after a restart, want a tag rule in force at once", later)
 	}
+	lent := change("docker-config: "+file(t, "config.json", "{}")+"\nregistry:\n  - {name: a.example, credentials: [{prefix: a, docker-config: "+file(t, "more.json", "{}")+"}]}\n", "reloaded")
+	if later, ok := lent["after_restart"]; ok {
+		t.Errorf("got %v to come after a restart, want credentials in force at once", later)
+	}
 	first := change("registry: [a.example]\n", "reloaded")
 	second := change("registry: [a.example, b.example]\nmax-size: 1GiB\nmirror-listen: off\n", "reloaded")
 	if first["registries"].(float64)+1 != second["registries"].(float64) {

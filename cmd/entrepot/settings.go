@@ -80,6 +80,10 @@ func upstreamSettings() []setting {
 			list: true, adds: true, mapping: true, set: addRule,
 		},
 		{
+			name: "docker-config", usage: "`FILE` that docker login wrote: the mirror's own credentials for registries that have no other", path: true,
+			absent: "no credentials but those of registries in the file", set: text(func(c *config) *string { return &c.DockerConfig }),
+		},
+		{
 			name: "resolver", usage: "`ADDR` of a DNS server asked for upstream names; /etc/hosts is never asked", list: true,
 			absent: "the nameservers of resolv.conf",
 			set:    appended(func(c *config) *[]string { return &c.Resolvers }, func(s string) (string, error) { return s, parseResolver(s) }),
@@ -114,6 +118,10 @@ func runSettings() []setting {
 		{
 			name: "max-stale", usage: "`DURATION` for which a tag may be served when upstream cannot be asked", preset: []string{"168h"},
 			set: parsed(func(c *config) *time.Duration { return &c.MaxStale }, parseDuration),
+		},
+		{
+			name: "max-stale-auth", usage: "`DURATION` for which who could read a private image goes on when upstream cannot be asked", preset: []string{"1h"},
+			set: parsed(func(c *config) *time.Duration { return &c.MaxStaleAuth }, parseDuration),
 		},
 		{
 			name: "offline", usage: "never ask upstream", isSwitch: true, preset: []string{"false"},

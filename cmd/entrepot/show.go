@@ -120,12 +120,16 @@ func registryNode(r hosts.Registry, from origin) *yaml.Node {
 	scalar("max-stale", periodText(r.MaxStale))
 	scalar("when-gone", r.WhenGone.String())
 	if len(r.Tags) > 0 {
-		n.Content = append(n.Content, plain("tags"), tagRuleNodes(r.Tags))
+		n.Content = append(n.Content, plain("tags"), tagKind().nodes(r.Tags))
 	}
 	var nets []string
 	for _, p := range r.AllowNets {
 		nets = append(nets, p.String())
 	}
 	say("allow-net", nets...)
+	if len(r.Credentials) > 0 {
+		n.Content = append(n.Content, plain("credentials"), credentialKind().nodes(r.Credentials))
+	}
+	say("share", r.Share...)
 	return n
 }

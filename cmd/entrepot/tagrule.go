@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -10,15 +9,9 @@ import (
 	"github.com/entrepot/entrepot/hosts"
 )
 
-// tagField is a key that a tag rule in the file can have.
-type tagField struct {
-	name string
-	set  func(t *hosts.TagRule, text string) error
-	text func(t hosts.TagRule) string // as it is shown; "" when it is not said
-}
-
-func tagFields() []tagField {
-	return []tagField{
+// tagKind is how a rule for tags stands in the file.
+func tagKind() itemKind[hosts.TagRule] {
+	return itemKind[hosts.TagRule]{key: "registry: tags", what: "the rules of tags", fields: []itemField[hosts.TagRule]{
 		{
 			"repos", func(t *hosts.TagRule, s string) error { return setPattern(&t.Repos, s) },
 			func(t hosts.TagRule) string { return t.Repos },
@@ -39,7 +32,7 @@ func tagFields() []tagField {
 			"when-gone", func(t *hosts.TagRule, s string) error { return setGone(&t.WhenGone, s) },
 			func(t hosts.TagRule) string { return t.WhenGone.String() },
 		},
-	}
+	}}
 }
 
 // setPattern wants text: an empty one is more likely a value that was not filled in than "all".
@@ -102,42 +95,7 @@ func wantTagRule(*rule, string) error {
 	return fault{"a rule", "write `- tags: \"1.*\"`, and below it what is said of these, such as `manifest-ttl: 24h`"}
 }
 
-// tagRule reads one rule for tags.
-func (f fileReader) tagRule(n *yaml.Node, r *rule) {
-	var t hosts.TagRule
-	var names []string
-	for _, field := range tagFields() {
-		names = append(names, field.name)
-	}
-	f.pairs(n, "the rules of tags", func(key, value *yaml.Node) {
-		i := slices.Index(names, key.Value)
-		if i < 0 {
-			f.unknown(key, names)
-			return
-		}
-		field := tagFields()[i]
-		for _, w := range f.words(setting{name: "registry: tags: " + field.name}, key, value) {
-			if err := field.set(&t, w.text); err != nil {
-				f.bad.addValue(w, err)
-			}
-		}
-	})
-	r.Tags = append(r.Tags, t)
+func readTagRule(f fileReader, n *yaml.Node, r *rule) {
+	r.Tags = append(r.Tags, tagKind().item(f, n))
 	r.tagsFrom = append(r.tagsFrom, f.at(n, "registry: tags"))
-}
-
-// tagRuleNodes show the rules as they can be read again.
-func tagRuleNodes(rules []hosts.TagRule) *yaml.Node {
-	list := &yaml.Node{Kind: yaml.SequenceNode}
-	for _, t := range rules {
-		n := &yaml.Node{Kind: yaml.MappingNode}
-		for _, field := range tagFields() {
-			if text := field.text(t); text != "" {
-				// As text, so that the tags 1.10 and null are not shown as a number and as nothing.
-				n.Content = append(n.Content, plain(field.name), &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text})
-			}
-		}
-		list.Content = append(list.Content, n)
-	}
-	return list
 }

@@ -1,5 +1,5 @@
 // Package upstream talks to registries: it dials past /etc/hosts and only where it may, follows redirects so that nobody else has
-// to, and gets anonymous tokens where the caller has no credential of its own.
+// to, and gets tokens where the caller has no credential of its own: anonymous ones, or with a credential of ours.
 //
 // The one invariant: a credential goes to the host it was meant for and to no other, whatever that host answers.
 package upstream
@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/entrepot/entrepot/hosts"
+	"github.com/entrepot/entrepot/proxy/credentials"
 )
 
 // Config says how a Client reaches the world. The zero value uses the system's resolver and roots and dials public addresses only.
@@ -37,6 +38,8 @@ type Config struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Observe is told of every answer, whose body it must leave alone, and of every failure of a host (resp is nil). Nil means nobody is.
 	Observe func(q Request, resp *http.Response, err error)
+	// Warn is told when a credential of ours is refused by a registry or cannot be got. Nil means nobody is.
+	Warn func(registry string, err error)
 }
 
 // Client sends requests to registries. It is safe for concurrent use.
@@ -44,6 +47,8 @@ type Client struct {
 	cfg     Config
 	now     func() time.Time
 	tokens  tokens
+	secrets *credentials.Sources
+	logins  logins
 	breaker breaker
 
 	mu    sync.Mutex
@@ -70,11 +75,13 @@ func New(cfg Config) *Client {
 	c := &Client{cfg: cfg, now: time.Now, pools: map[string]*pool{}}
 	c.breaker = breaker{down: map[string]*outage{}}
 	c.tokens = tokens{flight: &singleflight.Group{}, held: map[tokenKey]token{}}
+	c.secrets, c.logins = credentials.New(func() time.Time { return c.now() }), newLogins()
 	return c
 }
 
-// Close drops idle connections. Running requests are not touched; their contexts end them.
+// Close drops idle connections and ends credential helpers. Running requests are not touched; their contexts end them.
 func (c *Client) Close() {
+	c.secrets.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.pools {
@@ -93,23 +100,54 @@ type Request struct {
 	Kind     string // manifest, blob, … for the metrics; blobs get connections of their own
 	// Patience is how long each exchange may take until its header is in. Zero means twenty seconds.
 	Patience time.Duration
-	// Scope, such as repository:library/alpine:pull, makes the client get an anonymous token when the registry wants one and
-	// Header has no Authorization.
+	// Scope, such as repository:library/alpine:pull, makes the client get a token when the registry wants one and Header has no
+	// Authorization: an anonymous one, or by Credential.
 	Scope string
+	// Credential is one of ours to ask with, for the repository Repo; zero is none. An answer may have been given without it, by a
+	// registry that did not ask for any.
+	Credential hosts.Credential
+	Repo       string
+
+	secret credentials.Secret // that Credential stands for
+	form   string             // of a POST to a realm
 }
 
 // Do sends q and follows redirects. The answer is the last one, with the Docker-Content-Digest of the first that had one (quay.io
-// has it on the redirect only). The caller closes its body. An error is an [*Error].
+// has it on the redirect only). The caller closes its body. An error is an [*Error], or a [*Refused] by the token realm or of our
+// own credential.
 func (c *Client) Do(ctx context.Context, q Request) (*http.Response, error) {
-	if q.Scope == "" || q.Header.Get("Authorization") != "" {
+	switch {
+	case q.Scope == "" || q.Header.Get("Authorization") != "":
 		return c.follow(ctx, q, q.Header)
+	case !q.Credential.IsZero():
+		return c.asOurselves(ctx, q)
 	}
-	bearer := c.tokens.get(q, c.now())
-	resp, err := c.follow(ctx, q, withBearer(q.Header, bearer))
+	return c.negotiate(ctx, q)
+}
+
+// negotiate asks with what was got for the scope before, and once more with what the registry's challenge wants.
+func (c *Client) negotiate(ctx context.Context, q Request) (*http.Response, error) {
+	held := c.tokens.get(q, c.now())
+	if held == "" && !q.secret.IsZero() {
+		if err := c.logins.get(q).admit(q, c.now()); err != nil {
+			return nil, err // what the registry would want is known, and may not be done yet
+		}
+	}
+	resp, err := c.follow(ctx, q, withAuthorization(q.Header, held))
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
-	fresh, err := c.token(ctx, q, resp.Header.Values("Www-Authenticate"), bearer)
+	challenges := ParseChallenges(resp.Header.Values("Www-Authenticate"))
+	if !q.secret.IsZero() {
+		if !fromRegistry(q, resp) {
+			return resp, nil
+		}
+		if i := passwordWanted(q, challenges); i >= 0 {
+			resp.Body.Close()
+			return c.byPassword(ctx, q, isBasic(held))
+		}
+	}
+	fresh, err := c.token(ctx, q, challenges, held)
 	if err != nil {
 		resp.Body.Close()
 		return nil, err
@@ -118,16 +156,16 @@ func (c *Client) Do(ctx context.Context, q Request) (*http.Response, error) {
 		return resp, nil // no challenge that we could answer: the caller hears upstream's own words
 	}
 	resp.Body.Close()
-	return c.follow(ctx, q, withBearer(q.Header, fresh))
+	return c.follow(ctx, q, withAuthorization(q.Header, fresh))
 }
 
-func withBearer(h http.Header, bearer string) http.Header {
+func withAuthorization(h http.Header, value string) http.Header {
 	h = h.Clone()
 	if h == nil {
 		h = http.Header{}
 	}
-	if bearer != "" {
-		h.Set("Authorization", "Bearer "+bearer)
+	if value != "" {
+		h.Set("Authorization", value)
 	}
 	return h
 }
@@ -245,6 +283,10 @@ func (c *Client) send(ctx context.Context, q Request, at *url.URL, header http.H
 	req.Header.Set("Accept-Encoding", "identity")
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", c.cfg.Agent)
+	}
+	if q.form != "" {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(q.form)), int64(len(q.form))
 	}
 	if c.cfg.Via != "" {
 		req.Header.Add("Via", "1.1 "+c.cfg.Via)

@@ -8,21 +8,31 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 )
 
-// tokens are the anonymous ones we hold, by registry and scope. Nothing of them reaches the disk.
+// tokens are the ones we hold, by registry, scope and whose they are: nobody's or a secret's of ours. Nothing of them reaches the disk.
 type tokens struct {
 	flight *singleflight.Group
 	mu     sync.Mutex
 	held   map[tokenKey]token
 }
 
-type tokenKey struct{ registry, scope string }
+type tokenKey struct{ registry, scope, who string }
 
+func keyOf(q Request) tokenKey {
+	k := tokenKey{registry: q.Registry.Name, scope: q.Scope}
+	if !q.secret.IsZero() {
+		k.who = q.secret.Key()
+	}
+	return k
+}
+
+// token is what Authorization says, and until when.
 type token struct {
 	text  string
 	until time.Time
@@ -40,10 +50,16 @@ const (
 func (t *tokens) get(q Request, now time.Time) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if held, ok := t.held[tokenKey{q.Registry.Name, q.Scope}]; ok && now.Before(held.until) {
+	if held, ok := t.held[keyOf(q)]; ok && now.Before(held.until) {
 		return held.text
 	}
 	return ""
+}
+
+func (t *tokens) drop(q Request) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.held, keyOf(q))
 }
 
 func (t *tokens) put(k tokenKey, v token, now time.Time) {
@@ -59,14 +75,15 @@ func (t *tokens) put(k tokenKey, v token, now time.Time) {
 	t.held[k] = v
 }
 
-// token answers a registry's challenge with an anonymous token: "" when there is no challenge that asks for one. One request is
-// shared by all who wait for the same scope. refused is the token that the challenge came in spite of.
-func (c *Client) token(ctx context.Context, q Request, challenges []string, refused string) (string, error) {
-	for _, ch := range ParseChallenges(challenges) {
+// token answers a registry's challenge with a token: "" when there is no challenge that asks for one. One request is shared by all who
+// wait for the same scope. refused is the token that the challenge came in spite of.
+func (c *Client) token(ctx context.Context, q Request, challenges []Challenge, refused string) (string, error) {
+	for _, ch := range challenges {
 		if ch.Scheme != "bearer" || ch.Params["realm"] == "" {
 			continue
 		}
-		got := c.tokens.flight.DoChan(q.Registry.Name+"\n"+q.Scope+"\n"+refused, func() (any, error) {
+		key := keyOf(q)
+		got := c.tokens.flight.DoChan(strings.Join([]string{key.registry, key.scope, key.who, refused}, "\n"), func() (any, error) {
 			if t := c.tokens.get(q, c.now()); t != "" && t != refused {
 				return t, nil
 			}
@@ -85,38 +102,116 @@ func (c *Client) token(ctx context.Context, q Request, challenges []string, refu
 	return "", nil
 }
 
-func (c *Client) fetchToken(ctx context.Context, q Request, ch Challenge) (string, error) {
+func (c *Client) fetchToken(ctx context.Context, q Request, ch Challenge) (text string, err error) {
 	realm, err := c.realm(q, ch.Params["realm"])
 	if err != nil {
 		return "", &Error{Registry: q.Registry.Name, Host: q.Base.Host, Err: err}
 	}
-	ask := realm.Query()
-	if service := ch.Params["service"]; service != "" {
-		ask.Set("service", service)
-	}
-	ask.Set("scope", scope(q, ch))
-	realm.RawQuery = ask.Encode()
 	ctx, cancel := context.WithTimeout(ctx, headerTimeout)
 	defer cancel()
-	tq := Request{Registry: q.Registry, Base: realm, Method: http.MethodGet, Header: http.Header{}, Kind: "token", Patience: q.Patience}
-	resp, err := c.send(ctx, tq, realm, tq.Header)
+	err = c.logIn(ctx, q, func() (int, error) {
+		var status int
+		text, status, err = c.askRealm(ctx, q, ch, realm)
+		if status == http.StatusForbidden && c.unknownSecret(q) {
+			status = c.logInOnly(ctx, q, ch, realm)
+		}
+		return status, err
+	})
+	return text, err
+}
+
+// askRealm gets a token. The status is that of the answer, 0 where there was none.
+func (c *Client) askRealm(ctx context.Context, q Request, ch Challenge, realm *url.URL) (text string, status int, err error) {
+	tq := q.toRealm(ch, realm)
+	resp, err := c.send(ctx, tq, tq.Base, tq.Header)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer drain(resp)
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500 {
 		err := fmt.Errorf("no token: status %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
-		return "", &Error{Registry: q.Registry.Name, Host: realm.Host, Err: err}
+		return "", resp.StatusCode, &Error{Registry: q.Registry.Name, Host: realm.Host, Err: err}
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", &Refused{Registry: q.Registry.Name, Status: resp.StatusCode, Header: resp.Header, Challenge: challengesOf(ch)}
+		return "", resp.StatusCode, &Refused{
+			Registry: q.Registry.Name, Status: resp.StatusCode, Header: resp.Header, Challenge: challengesOf(ch), Own: !q.secret.IsZero(),
+		}
 	}
 	t, err := readToken(resp.Body, c.now())
 	if err != nil {
-		return "", &Error{Registry: q.Registry.Name, Host: realm.Host, Err: err}
+		return "", resp.StatusCode, &Error{Registry: q.Registry.Name, Host: realm.Host, Err: err}
 	}
-	c.tokens.put(tokenKey{q.Registry.Name, q.Scope}, t, c.now())
-	return t.text, nil
+	c.tokens.put(keyOf(q), t, c.now())
+	return t.text, resp.StatusCode, nil
+}
+
+// toRealm is the request for a token: a GET, with our password if there is one, as distribution's token specification has it. An
+// identity token is for a POST, as in OAuth 2.
+func (q Request) toRealm(ch Challenge, realm *url.URL) Request {
+	ask := realm.Query()
+	if service := ch.Params["service"]; service != "" {
+		ask.Set("service", service)
+	}
+	if s := scope(q, ch); s != "" {
+		ask.Set("scope", s)
+	}
+	at := *realm
+	tq := Request{Registry: q.Registry, Base: &at, Method: http.MethodGet, Header: http.Header{}, Kind: "token", Patience: q.Patience}
+	if identity := q.secret.Identity(); identity != "" {
+		ask.Set("grant_type", "refresh_token")
+		ask.Set("client_id", "entrepot")
+		ask.Set("refresh_token", identity)
+		tq.Method, tq.form, at.RawQuery = http.MethodPost, ask.Encode(), ""
+		return tq
+	}
+	if basic := q.secret.Basic(); basic != "" {
+		tq.Header.Set("Authorization", basic)
+	}
+	at.RawQuery = ask.Encode()
+	return tq
+}
+
+// passwordWanted finds the challenge for a password, where we have one and no token is wanted; -1 when there is none.
+func passwordWanted(q Request, challenges []Challenge) int {
+	found := -1
+	for i, ch := range challenges {
+		switch {
+		case ch.Scheme == "bearer" && ch.Params["realm"] != "":
+			return -1
+		case ch.Scheme == "basic" && q.secret.Basic() != "":
+			found = i
+		}
+	}
+	return found
+}
+
+// passwordLife is how long a registry is taken to want our password with each request, once it has taken it.
+const passwordLife = 10 * time.Minute
+
+// byPassword asks with our password, which the registry wanted; said tells whether it was sent and refused already.
+func (c *Client) byPassword(ctx context.Context, q Request, said bool) (resp *http.Response, err error) {
+	no := &Refused{Registry: q.Registry.Name, Status: http.StatusUnauthorized, Own: true}
+	if said {
+		c.tokens.drop(q)
+		c.judge(c.logins.get(q), q, http.StatusUnauthorized)
+		return nil, no
+	}
+	err = c.logIn(ctx, q, func() (int, error) {
+		resp, err = c.follow(ctx, q, withAuthorization(q.Header, q.secret.Basic()))
+		switch {
+		case err != nil:
+			return 0, err
+		case resp.StatusCode != http.StatusUnauthorized || !fromRegistry(q, resp):
+			c.tokens.put(keyOf(q), token{q.secret.Basic(), c.now().Add(passwordLife)}, c.now())
+			return http.StatusOK, nil // also a 403: the registry knows who we are
+		}
+		resp.Body.Close()
+		return resp.StatusCode, no
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 // scope is the one the registry asks for, when it asks for one: public.ecr.aws wants "aws", Google's wants nothing of /v2/.
@@ -163,19 +258,40 @@ func readToken(r io.Reader, now time.Time) (token, error) {
 	if body.ExpiresIn > 0 {
 		life = time.Duration(min(body.ExpiresIn, 24*60*60)) * time.Second
 	}
-	return token{text, now.Add(max(life-lifeSkew, life/2))}, nil
+	return token{"Bearer " + text, now.Add(max(life-lifeSkew, life/2))}, nil
 }
 
-// Refused is a realm's no: nobody in particular may not have what was asked for, somebody with a credential perhaps may.
+// Refused is a realm's no: nobody in particular may not have what was asked for, somebody with a credential perhaps may. With Own it is
+// a no to the credential of ours, from the realm or the registry.
 type Refused struct {
 	Registry  string
 	Status    int
 	Header    http.Header
 	Challenge string // the registry's, for the client to answer with what it has
+	Own       bool
+	Rest      time.Time // our credential is not tried again before; zero: it may be
 }
 
 func (e *Refused) Error() string {
-	return fmt.Sprintf("%s gives no anonymous token (status %d)", e.Registry, e.Status)
+	switch {
+	case !e.Own:
+		return fmt.Sprintf("%s gives no anonymous token (status %d)", e.Registry, e.Status)
+	case !e.Rest.IsZero():
+		return fmt.Sprintf("%s refuses the credential of this proxy: it is not tried again before %s, or until it is changed", e.Registry, e.Rest.Format(time.TimeOnly))
+	}
+	return fmt.Sprintf("%s refuses the credential of this proxy (status %d)", e.Registry, e.Status)
+}
+
+// IsOwnRefused tells whether err is the refusal of a credential of ours.
+func IsOwnRefused(err error) bool {
+	var r *Refused
+	return errors.As(err, &r) && r.Own
+}
+
+// IsUnknown tells whether err says that a credential of ours cannot be got. That there is none to get is [credentials.ErrNone].
+func IsUnknown(err error) bool {
+	var no *noSecret
+	return errors.As(err, &no)
 }
 
 // IsRefused tells whether err is a [*Refused].

@@ -88,6 +88,9 @@ func (b *bearer) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	if req.Method == http.MethodPost && req.PostForm.Get("grant_type") == "password" {
 		user, password, given = req.PostForm.Get("username"), req.PostForm.Get("password"), true
 	}
+	if req.Method == http.MethodPost && req.PostForm.Get("grant_type") == "refresh_token" { // the world's are user:password
+		user, password, given = strings.Cut(req.PostForm.Get("refresh_token"), ":")
+	}
 	if given && !b.owner.rights.login(user, password) {
 		rw.Header().Set("Content-Type", "application/json")
 		rw.WriteHeader(http.StatusUnauthorized)
