@@ -153,7 +153,7 @@ func (h *replayingHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !ok {
 		w = &wire{Conn: c}
 	}
-	w.replay = bytes.NewReader(bytes.Clone(early))
+	w.replay, w.framing = bytes.NewReader(bytes.Clone(early)), nil
 	return w, rw, nil
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -127,10 +128,22 @@ func (s *Server) enterBySNI(w *wire) {
 	s.intercept(w)
 }
 
-// intercept ends TLS here, in the name of w.authority, and hands the connection in.
+// intercept ends TLS here, in the name of w.authority, and hands the connection in. The handshake is made before, since what follows
+// it decides who reads: net/http itself speaks HTTP/2 on a *tls.Conn, HTTP/1 is watched.
 func (s *Server) intercept(w *wire) {
-	w.secure = true
-	s.inbox.push(tls.Server(w, s.tls))
+	c := tls.Server(w, s.tls)
+	ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
+	defer cancel()
+	if err := c.HandshakeContext(ctx); err != nil {
+		s.http.ErrorLog.Printf("http: TLS handshake error from %s: %v", w.RemoteAddr(), err) // in net/http's words: see serverNoise
+		w.Close()
+		return
+	}
+	if c.ConnectionState().NegotiatedProtocol == "h2" {
+		s.inbox.push(c)
+	} else {
+		s.inbox.push(&opened{Conn: c})
+	}
 }
 
 // refuseNotTLS answers what came to a TLS door without TLS: in HTTP if it looks like HTTP, else not at all.

@@ -84,6 +84,7 @@ type Server struct {
 // Limits on a client.
 const (
 	readHeaderTimeout = 10 * time.Second
+	handshakeTimeout  = 10 * time.Second
 	idleTimeout       = 3 * time.Minute // longer than any client keeps an idle connection, so that none is closed under a request
 	maxHeaderBytes    = 64 << 10
 	maxStreams        = 250 // per HTTP/2 connection
@@ -152,9 +153,17 @@ func (s *Server) newHTTP() *http.Server {
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:          log.New(newServerNoise(s.log), "", 0),
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },
+		ConnState:         s.parted,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, wireKey{}, wireOf(c))
 		},
+	}
+}
+
+// parted says in the log why a connection was ended whose client sent what no handler got to see.
+func (s *Server) parted(c net.Conn, state http.ConnState) {
+	if f := framingOf(c); state == http.StateClosed && f != nil && f.fault != nil {
+		s.log.Warn().Str("door", wireOf(c).door).Stringer("client", c.RemoteAddr()).Err(f.fault).Msg("connection ended: a malformed request")
 	}
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"io"
 	"net"
 )
@@ -19,12 +20,19 @@ type wire struct {
 	net.Conn
 	door      string
 	authority string // where the client wants to go: CONNECT's target or the SNI; empty where each request says so itself
-	secure    bool   // TLS was ended here
 	replay    *bytes.Reader
+	framing   *framing // of plain HTTP; nil while nobody parses what comes
 }
 
 // Read gives first what was read too early: bytes behind CONNECT, a ClientHello.
 func (w *wire) Read(p []byte) (int, error) {
+	if w.framing != nil {
+		return w.framing.read(p, w.raw)
+	}
+	return w.raw(p)
+}
+
+func (w *wire) raw(p []byte) (int, error) {
 	if w.replay != nil {
 		if n, _ := w.replay.Read(p); n > 0 {
 			return n, nil
@@ -57,6 +65,27 @@ func (w *wire) CloseWrite() error {
 		return c.CloseWrite()
 	}
 	return w.Conn.Close()
+}
+
+// opened is a client's connection inside its TLS, for HTTP/1. Of a *tls.Conn itself net/http would read without asking us; HTTP/2 has
+// a framing of its own, and is left to it.
+type opened struct {
+	*tls.Conn
+	framing framing
+}
+
+// Read implements net.Conn.
+func (o *opened) Read(p []byte) (int, error) { return o.framing.read(p, o.Conn.Read) }
+
+// framingOf is what watches a connection that net/http was given, nil for HTTP/2.
+func framingOf(c net.Conn) *framing {
+	switch v := c.(type) {
+	case *wire:
+		return v.framing
+	case *opened:
+		return &v.framing
+	}
+	return nil
 }
 
 // wireOf finds the wire below a connection that net/http was given.
