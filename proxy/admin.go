@@ -17,6 +17,9 @@ func (s *Server) ServeAdmin(l net.Listener) error {
 	mux.HandleFunc("POST /api/verify", s.serveVerify)
 	// A page in somebody's browser must not be able to change anything here.
 	srv := &http.Server{Handler: http.NewCrossOriginProtection().Handler(mux), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: s.http.ErrorLog}
+	s.mu.Lock()
+	s.claim(l)
+	s.mu.Unlock()
 	s.spawn(l, func() {
 		<-s.ctx.Done()
 		srv.Close()

@@ -74,6 +74,7 @@ func (s *Server) open(l net.Listener) bool {
 	defer s.mu.Unlock()
 	if !s.closing {
 		s.listeners[l] = true
+		s.claim(l)
 	}
 	return !s.closing
 }

@@ -38,9 +38,12 @@ type Config struct {
 	CA       *ca.Authority
 	Store    *cache.Store
 
-	UpstreamRoots *x509.CertPool // nil: the system's
-	AllowNets     []netip.Prefix // upstream addresses allowed though private or loopback
-	AllowClients  []netip.Prefix // who may use the doors; nil: loopback and private networks
+	UpstreamRoots  *x509.CertPool // nil: the system's
+	AllowNets      []netip.Prefix // upstream addresses allowed though private or loopback
+	AllowClients   []netip.Prefix // who may use the doors; nil: loopback and private networks
+	TunnelPorts    []uint16       // where tunnels and plain HTTP to other hosts than registries may lead too, beside 443 and 80
+	ClientLimit    int            // requests and tunnels under way for one client address; zero: 1000
+	ReaderPatience time.Duration  // with a client that takes nothing of what it asked for; zero: five minutes
 
 	ManifestTTL time.Duration // how long a tag is served without asking upstream; zero: one minute
 	MaxStale    time.Duration // how long it is served when upstream cannot be asked; zero: a week
@@ -64,6 +67,7 @@ type Server struct {
 	lookups  singleflight.Group // questions about tags
 	budgets  budgets
 	waits    waits
+	crowd    *crowd
 	metrics  *metrics
 	log      zerolog.Logger
 	now      func() time.Time
@@ -77,6 +81,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
+	own       []netip.AddrPort // where the doors are, that of the admin too
 	tunnels   map[net.Conn]bool
 	closing   bool
 }
@@ -104,8 +109,15 @@ func New(cfg Config) (*Server, error) {
 	if cfg.AllowClients == nil {
 		cfg.AllowClients = privateNets()
 	}
+	if cfg.ReaderPatience == 0 {
+		cfg.ReaderPatience = 5 * time.Minute
+	}
+	if cfg.ClientLimit == 0 {
+		cfg.ClientLimit = 1000
+	}
 	s := &Server{
 		cfg: cfg, inbox: newInbox(), log: cfg.Log, now: time.Now, via: pseudonym(), waits: usualWaits(),
+		crowd:     newCrowd(cfg.ClientLimit),
 		listeners: map[net.Listener]bool{}, tunnels: map[net.Conn]bool{},
 	}
 	s.table.Store(cfg.Table)
@@ -123,7 +135,7 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) upstreamConfig() upstream.Config {
 	cfg := upstream.Config{
 		Roots: s.cfg.UpstreamRoots, AllowNets: s.cfg.AllowNets, Dial: s.cfg.Dial,
-		Agent: "entrepot", Via: s.via, Ours: s.cfg.CA.Made, Observe: s.observe,
+		Agent: "entrepot", Via: s.via, Ours: s.cfg.CA.Made, OwnDoor: s.ownDoor, Observe: s.observe,
 	}
 	if s.cfg.Resolver != nil {
 		cfg.Resolve = s.cfg.Resolver.Lookup
@@ -155,7 +167,9 @@ func (s *Server) newHTTP() *http.Server {
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },
 		ConnState:         s.parted,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, wireKey{}, wireOf(c))
+			w := wireOf(c)
+			w.patience = s.cfg.ReaderPatience
+			return context.WithValue(ctx, wireKey{}, w)
 		},
 	}
 }

@@ -3,8 +3,12 @@ package proxy
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
+	"os"
+	"syscall"
+	"time"
 )
 
 // The doors, as they are called in the log.
@@ -21,7 +25,8 @@ type wire struct {
 	door      string
 	authority string // where the client wants to go: CONNECT's target or the SNI; empty where each request says so itself
 	replay    *bytes.Reader
-	framing   *framing // of plain HTTP; nil while nobody parses what comes
+	framing   *framing      // of plain HTTP; nil while nobody parses what comes
+	patience  time.Duration // with a client that takes nothing; zero has no end
 }
 
 // Read gives first what was read too early: bytes behind CONNECT, a ClientHello.
@@ -53,10 +58,51 @@ func (w *wire) putBack(seen *bytes.Buffer) {
 // ReadFrom hands a copy from a file to the kernel (sendfile): net/http looks for this method on the connection itself, and a
 // wrapper without it would cost a third more CPU for each byte served in plain HTTP.
 func (w *wire) ReadFrom(r io.Reader) (int64, error) {
-	if rf, ok := w.Conn.(io.ReaderFrom); ok {
-		return rf.ReadFrom(r)
+	to, ok := w.Conn.(io.ReaderFrom)
+	if !ok || w.patience == 0 {
+		return io.Copy(struct{ io.Writer }{w.Conn}, r)
 	}
-	return io.Copy(struct{ io.Writer }{w.Conn}, r)
+	defer w.SetWriteDeadline(time.Time{})
+	if part, ok := r.(*io.LimitedReader); ok {
+		if file, ok := part.R.(seekable); ok {
+			return w.fromFile(to, part, file)
+		}
+	}
+	return io.Copy(patient{w}, r)
+}
+
+// seekable is a file, or what stands for one.
+type seekable interface {
+	io.Seeker
+	syscall.Conn
+}
+
+// fromFile copies for as long as the client takes something within patience. The kernel has the whole file and tells how far it came
+// only when the deadline has passed; then the rest goes on from there, if that is where the file is.
+func (w *wire) fromFile(to io.ReaderFrom, part io.Reader, file io.Seeker) (total int64, err error) {
+	start, err := file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		w.SetWriteDeadline(time.Now().Add(w.patience))
+		n, err := to.ReadFrom(part)
+		total += n
+		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return total, err
+		}
+		if at, seekErr := file.Seek(0, io.SeekCurrent); seekErr != nil || at != start+total {
+			return total, err
+		}
+	}
+}
+
+// patient writes pieces of which the client must take each within patience.
+type patient struct{ w *wire }
+
+func (p patient) Write(b []byte) (int, error) {
+	p.w.SetWriteDeadline(time.Now().Add(p.w.patience))
+	return p.w.Conn.Write(b)
 }
 
 // CloseWrite ends one direction of a tunnel.

@@ -16,6 +16,8 @@ type config struct {
 	Rules                           []rule // in the order in which they overrule each other
 	Resolvers, UpstreamCAs          []string
 	AllowNets, AllowClients         []netip.Prefix
+	TunnelPorts                     []uint16
+	ClientLimit                     int
 	MaxSize, MinFree                size
 	ManifestTTL, MaxStale, Grace    time.Duration
 	Offline                         bool

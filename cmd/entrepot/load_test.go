@@ -15,7 +15,7 @@ func TestContract(t *testing.T) {
 		"upstream-ca": "", "allow-net": "", "allow-client": "", "max-size": "80%", "manifest-ttl": "1m", "max-stale": "168h",
 		"offline": "false", "log-format": "", "log-level": "info",
 		// Added since.
-		"ca-cert": "", "ca-key": "", "ca-passphrase-file": "", "grace": "30s", "min-free": "",
+		"ca-cert": "", "ca-key": "", "ca-passphrase-file": "", "grace": "30s", "min-free": "", "tunnel-port": "", "client-limit": "1000",
 	}
 	for _, set := range settings(environment{"XDG_DATA_HOME": "/data"}) {
 		want, known := contract[set.name]
@@ -43,6 +43,7 @@ func samples() map[string][2]string {
 		"allow-net": {"10.0.0.0/8", "fd00::/8"}, "allow-client": {"10.0.0.0/8", "fd00::/8"}, "max-size": {"1GiB", "2GiB"},
 		"manifest-ttl": {"1m", "2m"}, "max-stale": {"1h", "2h"}, "offline": {"true", "false"}, "log-format": {"json", "console"},
 		"log-level": {"warn", "error"}, "min-free": {"1GiB", "2GiB"}, "grace": {"1s", "2s"},
+		"tunnel-port": {"8443", "8080"}, "client-limit": {"100", "200"},
 	}
 }
 

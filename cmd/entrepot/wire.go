@@ -123,7 +123,7 @@ func (c config) proxyConfig() (proxy.Config, error) {
 	}
 	return proxy.Config{
 		Table: table, Resolver: resolver, UpstreamRoots: roots,
-		AllowNets: c.AllowNets, AllowClients: c.AllowClients,
+		AllowNets: c.AllowNets, AllowClients: c.AllowClients, TunnelPorts: c.TunnelPorts, ClientLimit: c.ClientLimit,
 		ManifestTTL: orNever(c.ManifestTTL), MaxStale: orNever(c.MaxStale), Offline: c.Offline,
 	}, nil
 }
