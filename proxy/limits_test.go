@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -156,5 +157,67 @@ func TestListingsEnd(t *testing.T) {
 	long := &bounded{io.NopCloser(strings.NewReader("123456")), 5}
 	if b, err := io.ReadAll(long); err != errListing || len(b) > 5 {
 		t.Errorf("got %q, %v, want an end at 5 bytes", b, err)
+	}
+}
+
+// TestTLSFloor: of clients and of registries alike, and encryption that authenticates.
+func TestTLSFloor(t *testing.T) {
+	st := newSite(t)
+	for what, change := range map[string]func(*tls.Config){
+		"TLS 1.1": func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 },
+		"CBC": func(c *tls.Config) {
+			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA}
+		},
+	} {
+		cfg := st.trust("quay.io")
+		change(cfg)
+		for door, c := range map[string]net.Conn{"tls": st.raw(doorTLS), "CONNECT": st.connected("quay.io:443")} {
+			if err := tls.Client(c, cfg).Handshake(); err == nil {
+				t.Errorf("a client of %s came in by %s", what, door)
+			}
+		}
+	}
+	key, err := st.ca.Certificate("quay.io") // any certificate will do: the version is settled first
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways := map[string]string{}
+	old := newSite(t, leading(ways))
+	ways["quay.io:443"] = old.target(func(c *net.TCPConn) {
+		tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*key}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}).Handshake()
+		c.Close()
+	})
+	resp, body := old.get(doorMirror, old.mirror("/v2/quay.io/org/app/manifests/1"))
+	refusedWith(t, "a registry of TLS 1.1", resp, string(body), 503, codeUnavailable, "tls: protocol version not supported")
+}
+
+// TestFieldsBothWays: of a request for what is cached a registry sees what it needs; of its answer a client gets what we say.
+func TestFieldsBothWays(t *testing.T) {
+	st := newSite(t)
+	p := st.world.Push(t, corp+"/app:1", world.Image(t, 1, 10<<10))
+	for _, kind := range []world.Kind{world.Manifest, world.Blob} {
+		st.world.Host(corp).Fault(world.Fault{Kind: world.Headers, On: kind, Times: -1, Header: map[string]string{
+			"Set-Cookie": "a=b", "Server": "evil", "Alt-Svc": `h3=":443"`, "X-Evil": "1", "Refresh": "0", "Content-Disposition": "x", "Vary": "*",
+		}})
+	}
+	for _, path := range []string{"manifests/1", "manifests/" + p.Digest, "blobs/" + p.Blobs[0]} {
+		for range 2 {
+			resp, _ := st.get(doorProxy, "https://"+corp+"/v2/app/"+path, "Accept", manifestTypes, "Cookie", "c=d", "X-Own", "1", "X-Forwarded-For", "1.2.3.4", "Accept-Encoding", "gzip")
+			for _, name := range []string{"Set-Cookie", "Server", "Alt-Svc", "X-Evil", "Refresh", "Content-Disposition", "Vary"} {
+				if resp.StatusCode != 200 || resp.Header.Get(name) != "" {
+					t.Errorf("%s: got %d with %s: %s", path, resp.StatusCode, name, resp.Header.Get(name))
+				}
+			}
+		}
+	}
+	for _, r := range st.world.Requests() {
+		for _, name := range []string{"Cookie", "X-Own", "X-Forwarded-For", "Forwarded"} {
+			if r.Header.Get(name) != "" {
+				t.Errorf("%s: upstream saw %s: %s", r.Path, name, r.Header.Get(name))
+			}
+		}
+		if got := r.Header.Get("Accept-Encoding"); got != "identity" {
+			t.Errorf("%s: upstream saw Accept-Encoding %q, want identity", r.Path, got)
+		}
 	}
 }
