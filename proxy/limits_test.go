@@ -48,9 +48,20 @@ func TestCrowd(t *testing.T) {
 		remote string
 		want   bool
 	}{
-		{"10.0.0.1:1", true}, {"[::ffff:10.0.0.1]:2", true}, {"10.0.0.1:3", false}, {"10.0.0.2:1", true},
-		{"[2001:db8::1]:1", true}, {"[2001:db8::ffff]:1", true}, {"[2001:db8::2]:1", false}, {"[2001:db8:0:1::2]:1", true},
-		{"[fe80::1%eth0]:1", true}, {"[fe80::2%eth1]:1", true}, {"[fe80::3]:1", false}, {"@", true}, {"@", true}, {"@", true},
+		{"10.0.0.1:1", true},
+		{"[::ffff:10.0.0.1]:2", true},
+		{"10.0.0.1:3", false},
+		{"10.0.0.2:1", true},
+		{"[2001:db8::1]:1", true},
+		{"[2001:db8::ffff]:1", true},
+		{"[2001:db8::2]:1", false},
+		{"[2001:db8:0:1::2]:1", true},
+		{"[fe80::1%eth0]:1", true},
+		{"[fe80::2%eth1]:1", true},
+		{"[fe80::3]:1", false},
+		{"@", true},
+		{"@", true},
+		{"@", true},
 	} {
 		if _, got := c.enter(step.remote); got != step.want {
 			t.Errorf("%s: got %v, want %v", step.remote, got, step.want)

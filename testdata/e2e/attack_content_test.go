@@ -17,8 +17,13 @@ import (
 // poison: what is not its digest, or not what it says, reaches no client as if it were, and is not kept.
 func (s *siege) poison() {
 	for i, fault := range []world.Fault{
-		{Kind: world.Corrupt, At: 50 << 10}, {Kind: world.Corrupt, At: 0}, {Kind: world.Truncate, At: 1000}, {Kind: world.Cut, At: 1000}, {Kind: world.HTML},
-		{Kind: world.ContentEncoding}, {Kind: world.WrongLength, At: 200 << 10},
+		{Kind: world.Corrupt, At: 50 << 10},
+		{Kind: world.Corrupt, At: 0},
+		{Kind: world.Truncate, At: 1000},
+		{Kind: world.Cut, At: 1000},
+		{Kind: world.HTML},
+		{Kind: world.ContentEncoding},
+		{Kind: world.WrongLength, At: 200 << 10},
 	} {
 		repo := fmt.Sprintf("poison/app%d", i)
 		pushed := s.world.Push(s.t, "reg.corp.test/"+repo+":1", world.Image(s.t, uint64(100+i), 100<<10))
@@ -93,8 +98,14 @@ func (s *siege) strangers() {
 	} {
 		var got, bad []string
 		for _, q := range [][2]string{
-			{"GET", "manifests/1"}, {"HEAD", "manifests/1"}, {"GET", "manifests/" + pushed.Digest}, {"HEAD", "manifests/" + pushed.Digest}, {"GET", "blobs/" + pushed.Blobs[0]},
-			{"HEAD", "blobs/" + pushed.Blobs[0]}, {"GET", "tags/list"}, {"GET", "referrers/" + pushed.Digest},
+			{"GET", "manifests/1"},
+			{"HEAD", "manifests/1"},
+			{"GET", "manifests/" + pushed.Digest},
+			{"HEAD", "manifests/" + pushed.Digest},
+			{"GET", "blobs/" + pushed.Blobs[0]},
+			{"HEAD", "blobs/" + pushed.Blobs[0]},
+			{"GET", "tags/list"},
+			{"GET", "referrers/" + pushed.Digest},
 		} {
 			resp, _ := ask(q[0], q[1], credential)
 			got = append(got, fmt.Sprint(resp.StatusCode))

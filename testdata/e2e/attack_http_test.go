@@ -23,8 +23,10 @@ func (s *siege) smuggling() {
 		name string
 		dial func() net.Conn
 	}{
-		{"mirror", func() net.Conn { return s.dial(mirrorAddr) }}, {"proxy", func() net.Conn { return s.dial(proxyAddr) }},
-		{"http", func() net.Conn { return s.dial(httpAddr) }}, {"tls", func() net.Conn { return s.inside("quay.io") }},
+		{"mirror", func() net.Conn { return s.dial(mirrorAddr) }},
+		{"proxy", func() net.Conn { return s.dial(proxyAddr) }},
+		{"http", func() net.Conn { return s.dial(httpAddr) }},
+		{"tls", func() net.Conn { return s.inside("quay.io") }},
 		{"CONNECT", func() net.Conn { return s.tunnelled("quay.io") }},
 	}
 	for _, a := range []attack{
