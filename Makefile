@@ -10,7 +10,7 @@ PACKAGES = ./... ./testdata/world/... ./testdata/pebble/...
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build build-race run test race lint fuzz bench e2e soak image binaries ci
+.PHONY: help build build-race run test race lint fuzz bench e2e attack soak image binaries ci
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,7 +56,11 @@ bench: ## run the benchmarks
 
 e2e: build build-race ## real clients, daemons and registries on loopback; installs them, needs root
 	testdata/e2e/install bin/tools
-	$(GO) test -tags e2e -count=1 -timeout 25m -v ./testdata/e2e/
+	$(GO) test -tags e2e -count=1 -timeout 25m -v -skip '^TestAttack$$' ./testdata/e2e/
+
+attack: build build-race ## try what hostile clients and registries would, from outside, a line each; needs root
+	testdata/e2e/install bin/tools
+	$(GO) test -tags e2e -count=1 -timeout 5m -v -run '^TestAttack$$' ./testdata/e2e/
 
 soak: build build-race ## pull, abort, evict and kill at random for SOAK (10m) with 100 clients; needs root
 	testdata/e2e/install bin/tools

@@ -34,3 +34,24 @@ func Defaults() []Registry {
 		{Name: "*.azurecr.io"},
 	}
 }
+
+// KnownRealms returns the token servers of a registry that is no default and
+// has them on a host of their own, so that it needs no more than its name to
+// be added. A name that is not known has none. The slice is the caller's.
+func KnownRealms(name string) []string {
+	pairs := []struct{ registry, realm string }{
+		{"docker.elastic.co", "docker-auth.elastic.co"},
+		{"lscr.io", "ghcr.io"},
+		{"registry.digitalocean.com", "api.digitalocean.com"},
+		{"registry.freedesktop.org", "gitlab.freedesktop.org"},
+		{"rg.fr-par.scw.cloud", "api.scaleway.com"},
+		{"rg.nl-ams.scw.cloud", "api.scaleway.com"},
+		{"rg.pl-waw.scw.cloud", "api.scaleway.com"},
+	}
+	for _, p := range pairs {
+		if p.registry == name {
+			return []string{p.realm}
+		}
+	}
+	return nil
+}

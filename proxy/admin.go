@@ -11,6 +11,9 @@ import (
 // the other doors. It goes on answering while transfers drain, so that a probe learns that this server is not ready any more.
 func (s *Server) ServeAdmin(l net.Listener) error {
 	srv := &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: s.http.ErrorLog}
+	s.mu.Lock()
+	s.claim(l)
+	s.mu.Unlock()
 	s.spawn(l, func() {
 		<-s.ctx.Done()
 		srv.Close()

@@ -28,6 +28,7 @@ const (
 	codeUnauthorized    = "UNAUTHORIZED"
 	codeUnsupported     = "UNSUPPORTED"
 	codeUnavailable     = "UNAVAILABLE"
+	codeTooMany         = "TOOMANYREQUESTS"
 )
 
 // The words of the log's cache field.
@@ -214,7 +215,7 @@ func codeOf(status int, kind string) string {
 	case status == http.StatusForbidden, status == http.StatusLoopDetected:
 		return codeDenied
 	case status == http.StatusTooManyRequests:
-		return "TOOMANYREQUESTS"
+		return codeTooMany
 	case status == http.StatusNotFound && kind == kindBlob:
 		return codeBlobUnknown
 	case status == http.StatusNotFound:

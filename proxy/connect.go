@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,10 +54,26 @@ func (s *Server) judgeConnect(r *http.Request) (user, authority string, no *reje
 			return "", "", &rejection{unknown.status, unknown.code, unknown.message, unknown.header()}
 		}
 	}
-	if reg, known := s.table.Load().Lookup(authority); known && reg.Mode == hosts.Refuse {
+	reg, known := s.table.Load().Lookup(authority)
+	_, port, _ := net.SplitHostPort(authority) // connectAuthority has put them together
+	switch {
+	case known && reg.Mode == hosts.Refuse:
 		return "", "", &rejection{status: http.StatusForbidden, code: codeDenied, message: reg.Name + " is refused by the configuration of this proxy"}
+	case (!known || reg.Mode == hosts.Tunnel && port == "80") && !s.portAllowed(port, "443"):
+		return "", "", &rejection{status: http.StatusForbidden, code: codeDenied, message: portMessage("tunnels lead to port 443 only, not to", authority, port)}
 	}
 	return user, authority, nil
+}
+
+// portAllowed tells whether a host that is no registry may be reached at this port: a proxy that goes anywhere is the way for spam and
+// for attacks on what trusts the machine that it runs on. A registry at a port of its own is listed with it.
+func (s *Server) portAllowed(port, usual string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == usual || err == nil && slices.Contains(s.cfg.TunnelPorts, uint16(n))
+}
+
+func portMessage(rule, authority, port string) string {
+	return rule + " " + authority + ": --tunnel-port " + port + " permits it, --registry " + authority + " makes it a registry"
 }
 
 // rejection is why a CONNECT is not served.
@@ -143,7 +160,7 @@ func (s *Server) serveConnect(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) refuseNested(rw http.ResponseWriter, r *http.Request, at *wire) {
 	q := &request{door: at.door, registry: r.Host, kind: kindTunnel}
-	w := &countingWriter{ResponseWriter: rw}
+	w := &countingWriter{ResponseWriter: rw, watch: watch{patience: s.cfg.ReaderPatience}}
 	defer s.finish(q, w, r, s.now())
 	w.Header().Set("Allow", "GET, HEAD")
 	if r.ProtoMajor == 1 {
@@ -165,7 +182,7 @@ func (h *replayingHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !ok {
 		w = &wire{Conn: c}
 	}
-	w.replay = bytes.NewReader(bytes.Clone(early))
+	w.replay, w.framing = bytes.NewReader(bytes.Clone(early)), nil
 	return w, rw, nil
 }
 

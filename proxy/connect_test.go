@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +92,7 @@ func TestTunnelHalfCloses(t *testing.T) {
 	got := make(chan []byte, 1)
 	// The first target hears the client out before it says a word; the second is done speaking before the client begins.
 	ways := map[string]string{}
-	st := newSite(t, leading(ways))
+	st := newSite(t, leading(ways), func(c *Config) { c.TunnelPorts = []uint16{7} })
 	ways["listener.test:7"] = st.target(func(c *net.TCPConn) {
 		defer c.Close()
 		b, _ := io.ReadAll(c)
@@ -217,16 +219,120 @@ func TestConnectThatFails(t *testing.T) {
 // TestTunnelsAreGuarded: a tunnel is no way round the dial guard to what only this machine can reach.
 func TestTunnelsAreGuarded(t *testing.T) {
 	st := newSite(t, func(c *Config) { c.Dial = nil })
-	admin := st.doors["admin"]
-	for _, target := range []string{admin, "[::ffff:127.0.0.1]:" + portOf(admin), "169.254.169.254:80", "[fd00:ec2::254]:80", "10.0.0.1:22", "localhost:" + portOf(admin)} {
+	for _, target := range []string{
+		"169.254.169.254:443", "[::ffff:169.254.169.254]:443", "[64:ff9b::a9fe:a9fe]:443", "[fd00:ec2::254]:443", "10.0.0.1:443", "127.0.0.1:443",
+		"localhost:443", "0.0.0.0:443", "[::]:443", "[::1]:443", "[2002:7f00:1::]:443", "168.63.129.16:443",
+	} {
 		resp, body, _ := st.say(doorProxy, "CONNECT "+target+" HTTP/1.1\r\nHost: x\r\n\r\n")
 		if resp.StatusCode != 502 || !strings.Contains(body, "--allow-net") {
 			t.Errorf("CONNECT %s: got %d %s, want 502 and how to permit it", target, resp.StatusCode, body)
 		}
+		plain := strings.Replace(target, ":443", "", 1)
+		answer, text := st.get(doorProxy, "http://"+plain+"/latest/meta-data/")
+		if answer.StatusCode < 500 || !strings.Contains(string(text), "--allow-net") {
+			t.Errorf("http://%s by the proxy: got %d %s, want a refusal", plain, answer.StatusCode, text)
+		}
 	}
-	resp, body := st.get(doorProxy, "http://"+admin+"/metrics")
-	if resp.StatusCode < 500 || !strings.Contains(string(body), "--allow-net") {
-		t.Errorf("http://%s/metrics by the proxy: got %d %s, want a refusal", admin, resp.StatusCode, body)
+}
+
+// TestTunnelPorts: tunnels lead to port 443, plain HTTP to 80, both to what is listed, and a registry's own ports are as they are listed.
+func TestTunnelPorts(t *testing.T) {
+	ways := map[string]string{}
+	st := newSite(t, leading(ways), func(c *Config) {
+		c.TunnelPorts = []uint16{8443}
+		table, err := hosts.New([]hosts.Registry{
+			{Name: "tunnelled.example.org", Mode: hosts.Tunnel}, {Name: "unknown.example.org:5000", Mode: hosts.Tunnel}, {Name: "reg.corp.test"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Table = table
+	})
+	for _, port := range []string{"8443", "5000"} {
+		ways["unknown.example.org:"+port] = st.target(func(c *net.TCPConn) { c.Close() })
+	}
+	for target, want := range map[string]bool{
+		"unknown.example.org:443": true, "unknown.example.org:8443": true, "unknown.example.org:22": false, "unknown.example.org:25": false,
+		"unknown.example.org:80": false, "unknown.example.org:0443": true, "unknown.example.org:4430": false, "unknown.example.org:5000": true,
+		"tunnelled.example.org:80": false, "reg.corp.test:22": false, "reg.corp.test:80": true, "reg.corp.test:443": true,
+	} {
+		c := st.raw(doorProxy)
+		io.WriteString(c, "CONNECT "+target+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body []byte
+		if resp.StatusCode != http.StatusOK { // which has no body, but a tunnel
+			body, _ = io.ReadAll(resp.Body)
+		}
+		if refused := resp.StatusCode == 403 && resp.Close && strings.Contains(string(body), "--tunnel-port"); refused == want {
+			t.Errorf("CONNECT %s: got %d %q, want it permitted: %v", target, resp.StatusCode, body, want)
+		}
+		c.Close()
+	}
+	for target, want := range map[string]bool{
+		"unknown.example.org": true, "unknown.example.org:80": true, "unknown.example.org:8443": true, "unknown.example.org:25": false,
+		"unknown.example.org:443": false, "unknown.example.org:6379": false,
+	} {
+		resp, body := st.get(doorProxy, "http://"+target+"/x")
+		if refused := resp.StatusCode == 403 && strings.Contains(string(body), "--tunnel-port"); refused == want {
+			t.Errorf("http://%s: got %d %q, want it permitted: %v", target, resp.StatusCode, body, want)
+		}
+	}
+}
+
+// TestNeverToOurselves: no door of ours is dialled, however it is spelled, whatever is allowed, by tunnel, plain HTTP or registry.
+func TestNeverToOurselves(t *testing.T) {
+	st := newSite(t, func(c *Config) {
+		c.Dial, c.AllowNets = nil, []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	})
+	for door, addr := range st.doors {
+		n, err := strconv.ParseUint(portOf(addr), 10, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.server.cfg.TunnelPorts = append(st.server.cfg.TunnelPorts, uint16(n))
+		for _, host := range []string{"127.0.0.1", "localhost", "0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:127.0.0.1]"} {
+			target := host + ":" + portOf(addr)
+			resp, body, closed := st.say(doorProxy, "CONNECT "+target+" HTTP/1.1\r\nHost: x\r\n\r\n")
+			if resp.StatusCode < 400 || !closed || !strings.Contains(body, "entrepot itself") && !strings.Contains(body, "not a host name") {
+				t.Errorf("CONNECT %s (%s): got %d %s, want that it is entrepot itself", target, door, resp.StatusCode, body)
+			}
+			answer, text := st.get(doorProxy, "http://"+target+"/metrics")
+			if answer.StatusCode < 400 || strings.Contains(string(text), "entrepot_requests") {
+				t.Errorf("http://%s/metrics: got %d %s, want a refusal", target, answer.StatusCode, text)
+			}
+		}
+		table, err := hosts.New([]hosts.Registry{{Name: "quay.io", Upstream: "http://" + addr}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.server.SetTable(table)
+		resp, body := st.get(doorMirror, st.mirror("/v2/quay.io/a/b/manifests/1"))
+		refusedWith(t, "a registry at the "+door+" door", resp, string(body), 508, codeDenied, "--resolver")
+	}
+}
+
+// TestWildcardDoors: a door on all addresses is behind each of this machine's.
+func TestWildcardDoors(t *testing.T) {
+	s := &Server{own: []netip.AddrPort{netip.MustParseAddrPort("[::]:3128"), netip.MustParseAddrPort("192.0.2.7:443")}}
+	for to, want := range map[string]bool{
+		"127.0.0.1:3128": true, "127.9.9.9:3128": true, "[::1]:3128": true, "0.0.0.0:3128": true, "[::]:3128": true, "127.0.0.1:3129": false,
+		"8.8.8.8:3128": false, "192.0.2.7:443": true, "0.0.0.0:443": true, "127.0.0.1:443": false,
+	} {
+		if got := s.ownDoor(netip.MustParseAddrPort(to)); got != want {
+			t.Errorf("%s: got %v, want %v", to, got, want)
+		}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if to := netip.AddrPortFrom(netip.MustParsePrefix(a.String()).Addr(), 3128); !s.ownDoor(to) {
+			t.Errorf("%v: this machine's own address is not known", to)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -70,6 +71,7 @@ func (s *Server) open(l net.Listener) bool {
 	defer s.mu.Unlock()
 	if !s.closing {
 		s.listeners[l] = true
+		s.claim(l)
 	}
 	return !s.closing
 }
@@ -122,7 +124,36 @@ func (s *Server) enterBySNI(w *wire) {
 
 // intercept ends TLS here, in the name of w.authority, and hands the connection in.
 func (s *Server) intercept(w *wire) {
-	s.inbox.push(tls.Server(w, s.tls))
+	s.handshake(w, s.tls)
+}
+
+// handshake ends TLS and hands the connection in. It is made before, since what follows it decides who reads: net/http itself speaks HTTP/2
+// on a *tls.Conn, HTTP/1 is watched. It owns w.
+func (s *Server) handshake(w *wire, cfg *tls.Config) {
+	c := tls.Server(w, cfg)
+	ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
+	defer cancel()
+	if err := c.HandshakeContext(ctx); err != nil {
+		s.http.ErrorLog.Printf("http: TLS handshake error from %s: %v", w.RemoteAddr(), err) // in net/http's words: see serverNoise
+		endHandshake(w, err)
+		return
+	}
+	if c.ConnectionState().NegotiatedProtocol == "h2" {
+		s.inbox.push(c)
+	} else {
+		s.inbox.push(&opened{Conn: c})
+	}
+}
+
+// endHandshake tells a client that does not speak TLS so, if it speaks HTTP; all others have got an alert. It owns w.
+func endHandshake(w *wire, err error) {
+	var plain tls.RecordHeaderError
+	if errors.As(err, &plain) && plain.Conn != nil && plain.RecordHeader[0] >= 'A' && plain.RecordHeader[0] <= 'Z' {
+		writeRaw(w, http.StatusBadRequest, codeUnsupported, "this door of entrepot is an HTTPS server, and the request came by plain HTTP")
+		hangUp(w)
+		return
+	}
+	w.Close()
 }
 
 // refuseNotTLS answers what came to a TLS door without TLS: in HTTP if it looks like HTTP, else not at all.

@@ -49,7 +49,9 @@ func (s *Server) entry(door string, cert CertFor, protos ...string) func(*wire) 
 		return func(w *wire) { s.inbox.push(w) }
 	}
 	cfg := s.doorTLS(door, cert, append(protos, protoACME))
-	return func(w *wire) { s.inbox.push(tls.Server(w, cfg)) }
+	return func(w *wire) {
+		s.spawn(w, func() { s.handshake(w, cfg) })
+	}
 }
 
 func (s *Server) doorTLS(door string, cert CertFor, protos []string) *tls.Config {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -19,8 +20,14 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		s.serveConnect(rw, r)
 		return
 	}
-	w := &countingWriter{ResponseWriter: rw}
+	w := &countingWriter{ResponseWriter: rw, secure: r.TLS != nil, watch: watch{patience: s.cfg.ReaderPatience}}
 	defer s.finish(q, w, r, s.now())
+	at, ok := s.crowd.enter(r.Context(), r.RemoteAddr)
+	if !ok {
+		q.crowded(w, s.crowd.most)
+		return
+	}
+	defer s.crowd.leave(at)
 	if s.looped(r) { // 2
 		q.refuse(w, http.StatusLoopDetected, codeDenied, loopMessage)
 		return
@@ -195,6 +202,16 @@ func (s *Server) servePing(w http.ResponseWriter) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	io.WriteString(w, body)
+}
+
+// crowded answers a client that has as much under way as one may have, and has waited. Not by a 429: that would end a pull of dockerd.
+func (q *request) crowded(w http.ResponseWriter, most int) {
+	w.Header().Set("Retry-After", "1")
+	q.refuse(w, http.StatusServiceUnavailable, codeUnavailable, crowdedMessage(most))
+}
+
+func crowdedMessage(most int) string {
+	return fmt.Sprintf("this client address has %d requests under way already, as many as --client-limit allows", most)
 }
 
 // looped tells whether a request has been here before. It has been when a name service leads a registry's name to us and upstream

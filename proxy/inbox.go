@@ -14,8 +14,11 @@ type inbox struct {
 
 func newInbox() *inbox { return &inbox{conns: make(chan net.Conn), done: make(chan struct{})} }
 
-// push hands c in. The inbox owns it from now on, and closes it when it is closed itself.
+// push hands c in. The inbox owns it from now on, and closes it when it is closed itself. From here on it is read as HTTP.
 func (i *inbox) push(c net.Conn) {
+	if w, ok := c.(*wire); ok {
+		w.framing = &framing{}
+	}
 	select {
 	case i.conns <- c:
 	case <-i.done:

@@ -16,6 +16,9 @@ type countingWriter struct {
 	status int
 	bytes  int64
 	muted  bool // what is written more is somebody else's words for what was said already
+
+	secure bool  // inside TLS
+	watch  watch // over a client that takes nothing
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -37,7 +40,9 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
+	w.watch.begin(w.ResponseWriter)
 	n, err := w.ResponseWriter.Write(p)
+	w.watch.end()
 	w.bytes += int64(n)
 	return n, err
 }
@@ -69,7 +74,7 @@ func (w *countingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 // plain tells whether a copy from a file can be left to the kernel: HTTP/1 without TLS.
 func (w *countingWriter) plain() bool {
 	_, ok := w.ResponseWriter.(io.ReaderFrom)
-	return ok
+	return ok && !w.secure
 }
 
 // short tells whether less was written than was announced.

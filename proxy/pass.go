@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -32,6 +33,9 @@ func (s *Server) pass(q *request, w *countingWriter, r *http.Request, path strin
 	s.reverse(q, s.upstream.Bare(s.passing(q, r, base)), func(out *http.Request) {
 		out.URL.Scheme, out.URL.Host, out.Host = base.Scheme, base.Host, base.Host
 		out.URL.RawQuery = withoutNS(out.URL)
+		if q.kind == kindTags {
+			out.URL.RawQuery = boundedQuery(out.URL.RawQuery)
+		}
 		if q.door == doorMirror {
 			out.URL.Path, out.URL.RawPath = path, ""
 		}
@@ -56,6 +60,10 @@ func (s *Server) passUnknown(q *request, w *countingWriter, r *http.Request) {
 	q.outcome(w, cacheBypass)
 	if r.URL.Scheme != "http" {
 		q.refuse(w, http.StatusBadRequest, codeUnsupported, "a proxy is asked for "+r.URL.Scheme+" URLs by CONNECT")
+		return
+	}
+	if port := cmp.Or(r.URL.Port(), "80"); !s.portAllowed(port, "80") {
+		q.refuse(w, http.StatusForbidden, codeDenied, portMessage("plain HTTP leads to port 80 only, not to", r.URL.Host, port))
 		return
 	}
 	s.reverse(q, s.upstream.Bare(s.passing(q, r, r.URL)), func(*http.Request) {}).ServeHTTP(w, r)
@@ -84,6 +92,10 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, rewrite func(*http.Re
 				resp.StatusCode = http.StatusForbidden
 				resp.Header.Del("Www-Authenticate")
 			}
+			resp.Header.Del("Alt-Svc") // leads past us, to where nobody checks and keeps
+			if q.kind == kindTags || q.kind == kindReferrers {
+				return boundListing(resp)
+			}
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
@@ -97,10 +109,14 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, rewrite func(*http.Re
 // k8s.gcr.io redirects to another host, and for listings by the mirror.
 func (s *Server) passLook(q *request, w *countingWriter, r *http.Request, path string) {
 	u := s.question(q, r, r.Method, q.kind, q.ref)
-	u.Path = (&url.URL{Path: path, RawQuery: withoutNS(r.URL)}).String()
+	u.Path = (&url.URL{Path: path, RawQuery: boundedQuery(withoutNS(r.URL))}).String()
 	resp, err := s.look(r.Context(), q, u)
 	if err != nil {
 		s.passFailed(q, w, r, err)
+		return
+	}
+	if err := boundListing(resp); err != nil {
+		s.passFailed(q, w, r, &upstream.Error{Registry: q.registry, Host: resp.Request.URL.Host, Err: err})
 		return
 	}
 	defer resp.Body.Close()

@@ -54,6 +54,10 @@ type Config struct {
 	// AnswerACME answers requests of the http door by which an ACME CA looks for us; false means that a request is not one. Nil: none is.
 	AnswerACME func(http.ResponseWriter, *http.Request) bool
 
+	TunnelPorts    []uint16      // where tunnels and plain HTTP to other hosts than registries may lead too, beside 443 and 80
+	ClientLimit    int           // requests and tunnels under way for one client address; zero: 1000
+	ReaderPatience time.Duration // with a client that takes nothing of what it asked for; zero: five minutes
+
 	ManifestTTL time.Duration // how long a tag is served without asking upstream; zero: one minute
 	MaxStale    time.Duration // how long it is served when upstream cannot be asked; zero: a week
 	// MaxStaleAuth is how long a private image is served to whom upstream said yes, when it cannot be asked; zero: an hour.
@@ -80,6 +84,7 @@ type Server struct {
 	lookups  singleflight.Group // questions about tags
 	budgets  budgets
 	waits    waits
+	crowd    *crowd
 	metrics  *metrics
 	log      zerolog.Logger
 	now      func() time.Time
@@ -93,6 +98,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
+	own       []netip.AddrPort // where the doors are, that of the admin too
 	tunnels   map[net.Conn]bool
 	closing   bool
 }
@@ -100,6 +106,7 @@ type Server struct {
 // Limits on a client.
 const (
 	readHeaderTimeout = 10 * time.Second
+	handshakeTimeout  = 10 * time.Second
 	idleTimeout       = 3 * time.Minute // longer than any client keeps an idle connection, so that none is closed under a request
 	maxHeaderBytes    = 64 << 10
 	maxStreams        = 250 // per HTTP/2 connection
@@ -122,8 +129,15 @@ func New(cfg Config) (*Server, error) {
 	if cfg.AllowClients == nil {
 		cfg.AllowClients = privateNets()
 	}
+	if cfg.ReaderPatience == 0 {
+		cfg.ReaderPatience = 5 * time.Minute
+	}
+	if cfg.ClientLimit == 0 {
+		cfg.ClientLimit = 1000
+	}
 	s := &Server{
 		cfg: cfg, inbox: newInbox(), log: cfg.Log, now: time.Now, via: pseudonym(), waits: usualWaits(),
+		crowd:     newCrowd(cfg.ClientLimit, crowdPatience),
 		listeners: map[net.Listener]bool{}, tunnels: map[net.Conn]bool{},
 	}
 	s.table.Store(cfg.Table)
@@ -142,7 +156,7 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) upstreamConfig() upstream.Config {
 	cfg := upstream.Config{
 		Roots: s.cfg.UpstreamRoots, AllowNets: s.cfg.AllowNets, Dial: s.cfg.Dial,
-		Agent: "entrepot", Via: s.via, Ours: s.cfg.CA.Made, Observe: s.observe, Warn: s.warnOfCredential,
+		Agent: "entrepot", Via: s.via, Ours: s.cfg.CA.Made, OwnDoor: s.ownDoor, Observe: s.observe, Warn: s.warnOfCredential,
 	}
 	if s.cfg.Resolver != nil {
 		cfg.Resolve = s.cfg.Resolver.Lookup
@@ -176,9 +190,19 @@ func (s *Server) newHTTP() *http.Server {
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:          log.New(newServerNoise(s.log), "", 0),
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },
+		ConnState:         s.parted,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, wireKey{}, wireOf(c))
+			w := wireOf(c)
+			w.patience = s.cfg.ReaderPatience
+			return context.WithValue(ctx, wireKey{}, w)
 		},
+	}
+}
+
+// parted says in the log why a connection was ended whose client sent what no handler got to see.
+func (s *Server) parted(c net.Conn, state http.ConnState) {
+	if f := framingOf(c); state == http.StateClosed && f != nil && f.fault != nil {
+		s.log.Warn().Str("door", wireOf(c).door).Stringer("client", c.RemoteAddr()).Err(f.fault).Msg("connection ended: a malformed request")
 	}
 }
 

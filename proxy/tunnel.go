@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -24,15 +25,17 @@ func (s *Server) tunnel(r *http.Request, c *wire, authority string) {
 		q.door = doorTLS
 	}
 	q.reg, _ = s.table.Load().Lookup(authority)
+	place, ok := s.crowd.enter(s.ctx, r.RemoteAddr)
+	if !ok {
+		q.err, q.status = errors.New(crowdedMessage(s.crowd.most)), http.StatusServiceUnavailable
+		s.endTunnel(q, r, c, codeUnavailable, start)
+		return
+	}
+	defer s.crowd.leave(place)
 	target, err := s.upstream.Dial(s.ctx, q.reg, authority)
 	if err != nil {
-		q.err = err
-		q.status = http.StatusBadGateway
-		s.logLine(q, r, 0, s.now().Sub(start))
-		if q.door == doorProxy {
-			writeRaw(c, q.status, codeUnavailable, "tunnel to "+authority+": "+err.Error())
-			hangUp(c)
-		}
+		q.err, q.status = fmt.Errorf("tunnel to %s: %w", authority, err), http.StatusBadGateway
+		s.endTunnel(q, r, c, codeUnavailable, start)
 		return
 	}
 	defer target.Close()
@@ -48,6 +51,15 @@ func (s *Server) tunnel(r *http.Request, c *wire, authority string) {
 	}
 	n := relay(c, target)
 	s.logLine(q, r, n, s.now().Sub(start))
+}
+
+// endTunnel tells why there is none.
+func (s *Server) endTunnel(q *request, r *http.Request, c net.Conn, code string, start time.Time) {
+	s.logLine(q, r, 0, s.now().Sub(start))
+	if q.door == doorProxy {
+		writeRaw(c, q.status, code, q.err.Error())
+		hangUp(c)
+	}
 }
 
 // relay copies both ways until both are done, passes each end on as a half-close, and returns the bytes that went to the client.

@@ -2,8 +2,13 @@ package proxy
 
 import (
 	"bytes"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
+	"os"
+	"syscall"
+	"time"
 )
 
 // The doors, as they are called in the log.
@@ -22,10 +27,19 @@ type wire struct {
 	client    net.Addr // as a balancer announced it, nil where it is who it seems
 	user      string   // who asked for it by CONNECT, where that is asked
 	replay    *bytes.Reader
+	framing   *framing      // of plain HTTP; nil while nobody parses what comes
+	patience  time.Duration // with a client that takes nothing; zero has no end
 }
 
 // Read gives first what was read too early: bytes behind CONNECT, a ClientHello.
 func (w *wire) Read(p []byte) (int, error) {
+	if w.framing != nil {
+		return w.framing.read(p, w.raw)
+	}
+	return w.raw(p)
+}
+
+func (w *wire) raw(p []byte) (int, error) {
 	if w.replay != nil {
 		if n, _ := w.replay.Read(p); n > 0 {
 			return n, nil
@@ -54,10 +68,51 @@ func (w *wire) putBack(seen *bytes.Buffer) {
 // ReadFrom hands a copy from a file to the kernel (sendfile): net/http looks for this method on the connection itself, and a
 // wrapper without it would cost a third more CPU for each byte served in plain HTTP.
 func (w *wire) ReadFrom(r io.Reader) (int64, error) {
-	if rf, ok := w.Conn.(io.ReaderFrom); ok {
-		return rf.ReadFrom(r)
+	to, ok := w.Conn.(io.ReaderFrom)
+	if !ok || w.patience == 0 {
+		return io.Copy(struct{ io.Writer }{w.Conn}, r)
 	}
-	return io.Copy(struct{ io.Writer }{w.Conn}, r)
+	defer w.SetWriteDeadline(time.Time{})
+	if part, ok := r.(*io.LimitedReader); ok {
+		if file, ok := part.R.(seekable); ok {
+			return w.fromFile(to, part, file)
+		}
+	}
+	return io.Copy(patient{w}, r)
+}
+
+// seekable is a file, or what stands for one.
+type seekable interface {
+	io.Seeker
+	syscall.Conn
+}
+
+// fromFile copies for as long as the client takes something within patience. The kernel has the whole file and tells how far it came
+// only when the deadline has passed; then the rest goes on from there, if that is where the file is.
+func (w *wire) fromFile(to io.ReaderFrom, part io.Reader, file io.Seeker) (total int64, err error) {
+	start, err := file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		w.SetWriteDeadline(time.Now().Add(w.patience))
+		n, err := to.ReadFrom(part)
+		total += n
+		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return total, err
+		}
+		if at, seekErr := file.Seek(0, io.SeekCurrent); seekErr != nil || at != start+total {
+			return total, err
+		}
+	}
+}
+
+// patient writes pieces of which the client must take each within patience.
+type patient struct{ w *wire }
+
+func (p patient) Write(b []byte) (int, error) {
+	p.w.SetWriteDeadline(time.Now().Add(p.w.patience))
+	return p.w.Conn.Write(b)
 }
 
 // CloseWrite ends one direction of a tunnel.
@@ -66,6 +121,27 @@ func (w *wire) CloseWrite() error {
 		return c.CloseWrite()
 	}
 	return w.Conn.Close()
+}
+
+// opened is a client's connection inside its TLS, for HTTP/1. Of a *tls.Conn itself net/http would read without asking us; HTTP/2 has
+// a framing of its own, and is left to it.
+type opened struct {
+	*tls.Conn
+	framing framing
+}
+
+// Read implements net.Conn.
+func (o *opened) Read(p []byte) (int, error) { return o.framing.read(p, o.Conn.Read) }
+
+// framingOf is what watches a connection that net/http was given, nil for HTTP/2.
+func framingOf(c net.Conn) *framing {
+	switch v := c.(type) {
+	case *wire:
+		return v.framing
+	case *opened:
+		return &v.framing
+	}
+	return nil
 }
 
 // wireOf finds the wire below a connection that net/http was given.

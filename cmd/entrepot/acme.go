@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
-	"strconv"
 
 	"github.com/rs/zerolog"
 
@@ -37,11 +36,11 @@ func acmeSettings() []setting {
 		},
 		{
 			name: "acme-http-port", usage: "`PORT` opened while the ACME CA looks for an answer by HTTP-01, or off", preset: []string{"80"},
-			set: parsed(func(c *config) *int { return &c.ACME.HTTPPort }, parsePort),
+			set: parsed(func(c *config) *int { return &c.ACME.HTTPPort }, parsePortOrOff),
 		},
 		{
 			name: "acme-tls-port", usage: "`PORT` opened while it looks by TLS-ALPN-01, or off", preset: []string{"443"},
-			set: parsed(func(c *config) *int { return &c.ACME.TLSPort }, parsePort),
+			set: parsed(func(c *config) *int { return &c.ACME.TLSPort }, parsePortOrOff),
 		},
 		{
 			name: "acme-dns-hook", usage: "`PROGRAM` that answers by DNS-01 instead; called with present or cleanup, the record's name and its value", path: true,
@@ -102,13 +101,13 @@ func parseDirectory(text string) (string, error) {
 	return text, nil
 }
 
-// parsePort returns 0 for a port that is off.
-func parsePort(text string) (int, error) {
+// parsePortOrOff returns 0 for a port that is off.
+func parsePortOrOff(text string) (int, error) {
 	if text == "off" {
 		return 0, nil
 	}
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || n == 0 {
+	n, err := parsePort(text)
+	if err != nil {
 		return 0, fault{`a port from 1 to 65535, or "off"`, ""}
 	}
 	return int(n), nil

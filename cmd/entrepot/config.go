@@ -20,6 +20,8 @@ type config struct {
 	Access                          access
 	TLS                             doorTLS
 	ACME                            acmeRules
+	TunnelPorts                     []uint16
+	ClientLimit                     int
 	MaxSize, MinFree                size
 	ManifestTTL, MaxStale, Grace    time.Duration
 	MaxStaleAuth                    time.Duration

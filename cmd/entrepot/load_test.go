@@ -15,7 +15,7 @@ func TestContract(t *testing.T) {
 		"upstream-ca": "", "allow-net": "", "allow-client": "", "max-size": "80%", "manifest-ttl": "1m", "max-stale": "168h",
 		"offline": "false", "log-format": "", "log-level": "info",
 		// Added since.
-		"ca-cert": "", "ca-key": "", "ca-passphrase-file": "", "grace": "30s", "min-free": "",
+		"ca-cert": "", "ca-key": "", "ca-passphrase-file": "", "grace": "30s", "min-free": "", "tunnel-port": "", "client-limit": "1000",
 		"proxy-protocol": "", "htpasswd": "", "admin-htpasswd": "", "mirror-tls": "off", "proxy-tls": "off", "server-name": "", "server-cert": "", "server-key": "", "client-ca": "",
 		"acme-email": "", "acme-directory": "", "acme-ca": "", "acme-http-port": "80", "acme-tls-port": "443", "acme-dns-hook": "",
 		"docker-config": "", "max-stale-auth": "1h",
@@ -48,6 +48,7 @@ func samples() map[string][2]string {
 		"log-level": {"warn", "error"}, "min-free": {"1GiB", "2GiB"}, "grace": {"1s", "2s"},
 		"proxy-protocol": {"10.0.0.0/8", "fd00::/8"}, "mirror-tls": {"ca", "off"}, "proxy-tls": {"ca", "off"},
 		"docker-config": {"testdata/docker.json", "./testdata/docker.json"}, "max-stale-auth": {"1h", "2h"},
+		"tunnel-port": {"8443", "8080"}, "client-limit": {"100", "200"},
 	}
 }
 

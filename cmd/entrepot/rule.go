@@ -208,7 +208,11 @@ func (c config) registries() []entry {
 		case i >= 0:
 			list[i].obey(r)
 		case !inFamily(list, r):
-			list = append(list, entry{r.Registry, r.from})
+			added := r.Registry
+			if r.Mode == hosts.Cache && !r.said["realms"] && !r.said["upstream"] {
+				added.Realms = hosts.KnownRealms(strings.ToLower(r.Name))
+			}
+			list = append(list, entry{added, r.from})
 		}
 	}
 	return list

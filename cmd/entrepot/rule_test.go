@@ -40,6 +40,24 @@ func TestRegistryByName(t *testing.T) {
 	}
 }
 
+// TestKnownRealms: a registry whose token server is known needs no more than its name, and what is said of it counts.
+func TestKnownRealms(t *testing.T) {
+	for text, want := range map[string]string{
+		"registry: docker.elastic.co\n":                                                    "docker-auth.elastic.co",
+		"registry:\n  - name: Docker.Elastic.co\n    manifest-ttl: 1h\n":                   "docker-auth.elastic.co",
+		"registry:\n  - name: docker.elastic.co\n    realms: [auth.corp.example]\n":        "auth.corp.example",
+		"registry:\n  - name: docker.elastic.co\n    upstream: https://reg.corp.example\n": "",
+	} {
+		got := inForce(t, text, nil, nil, "docker.elastic.co")
+		if strings.Join(got.Realms, ",") != want {
+			t.Errorf("%s: got realms %q, want %q", text, got.Realms, want)
+		}
+	}
+	if got := inForce(t, "registry: f.example\n", nil, nil, "f.example"); got.Realms != nil {
+		t.Errorf("got realms %q of a registry that nobody knows", got.Realms)
+	}
+}
+
 // TestKnownName: asking for what is there already changes nothing, by whatever name.
 func TestKnownName(t *testing.T) {
 	for _, name := range []string{"docker.io", "Docker.io", "registry-1.docker.io", "quay.io", "us.gcr.io", "1.dkr.ecr.eu-west-1.amazonaws.com"} {

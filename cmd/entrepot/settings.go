@@ -97,6 +97,14 @@ func upstreamSettings() []setting {
 			name: "allow-net", usage: "upstream addresses inside `CIDR` are allowed though private or loopback", list: true,
 			absent: "public addresses only", set: appended(func(c *config) *[]netip.Prefix { return &c.AllowNets }, parseNet),
 		},
+		{
+			name: "tunnel-port", usage: "tunnels, and plain HTTP to what is no registry, may lead to `PORT` too, beside 443 and 80",
+			list: true, absent: "443 for tunnels, 80 for plain HTTP", set: appended(func(c *config) *[]uint16 { return &c.TunnelPorts }, parsePort),
+		},
+		{
+			name: "client-limit", usage: "at most `NUMBER` requests and tunnels at a time from one client address (of IPv6: from one /64)",
+			preset: []string{"1000"}, set: parsed(func(c *config) *int { return &c.ClientLimit }, parseCount),
+		},
 	}
 }
 

@@ -131,6 +131,24 @@ func parseNet(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
+// parsePort wants a port as a number: names of services differ from machine to machine.
+func parsePort(text string) (uint16, error) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fault{"a port from 1 to 65535", ""}
+	}
+	return uint16(n), nil
+}
+
+// parseCount wants at least one: none at all would be a door that is off.
+func parseCount(text string) (int, error) {
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil || n == 0 {
+		return 0, fault{"a number of at least 1", ""}
+	}
+	return int(n), nil
+}
+
 // parseResolver wants addresses: a name could not be looked up before there is a resolver.
 func parseResolver(text string) error {
 	if _, err := netip.ParseAddr(text); err == nil {

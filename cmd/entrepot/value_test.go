@@ -127,6 +127,19 @@ func TestParseNet(t *testing.T) {
 	}
 }
 
+func TestParsePortAndCount(t *testing.T) {
+	for text, want := range map[string]uint16{"1": 1, "8443": 8443, "65535": 65535, "0": 0, "65536": 0, "https": 0, "-1": 0, ":443": 0, "": 0} {
+		if got, err := parsePort(text); got != want || (err == nil) != (want != 0) {
+			t.Errorf("parsePort(%q): got %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]int{"1": 1, "100000": 100000, "0": 0, "-1": 0, "1k": 0, "99999999999": 0, "": 0} {
+		if got, err := parseCount(text); got != want || (err == nil) != (want != 0) {
+			t.Errorf("parseCount(%q): got %v, %v, want %v", text, got, err, want)
+		}
+	}
+}
+
 func TestMasked(t *testing.T) {
 	for text, want := range map[string]string{
 		"https://user:secret@reg.example/": "https://***@reg.example/",

@@ -199,6 +199,7 @@ func (c config) proxyConfig() (proxy.Config, error) {
 	return proxy.Config{
 		Table: table, Resolver: resolver, UpstreamRoots: roots,
 		AllowNets: c.AllowNets, AllowClients: c.Access.Clients, Balancers: c.Access.Balancers, Users: who.clients, Admins: who.admins,
+		TunnelPorts: c.TunnelPorts, ClientLimit: c.ClientLimit,
 		ManifestTTL: orNever(c.ManifestTTL), MaxStale: orNever(c.MaxStale), MaxStaleAuth: orNever(c.MaxStaleAuth), Offline: c.Offline,
 	}, nil
 }

@@ -60,7 +60,7 @@ func (b bare) exchange(req *http.Request) (*http.Response, error) {
 	timer.Stop()
 	if err != nil {
 		if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) && b.c.ours(unknown.Cert) {
-			err = ErrOurselves
+			err = errOwnCertificate
 		}
 		if errors.Is(context.Cause(ctx), errSilent) {
 			err = fmt.Errorf("%w within %v", errSilent, patience)

@@ -34,6 +34,8 @@ type Config struct {
 	// Ours tells whether a certificate was made by this program's own CA for interception: the host that shows it is no upstream. Nil
 	// means there is none.
 	Ours func(*x509.Certificate) bool
+	// OwnDoor tells whether this program itself listens there. Nil means nowhere.
+	OwnDoor func(netip.AddrPort) bool
 	// Dial replaces resolving and dialling altogether; tests seal the network here.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Observe is told of every answer, whose body it must leave alone, and of every failure of a host (resp is nil). Nil means nobody is.

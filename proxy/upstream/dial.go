@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/entrepot/entrepot/hosts"
@@ -34,12 +35,34 @@ func (c *Client) dialer(allow []netip.Prefix) dialFunc {
 		if err != nil {
 			return nil, err
 		}
-		addrs := slices.DeleteFunc(slices.Clone(found), func(a netip.Addr) bool { return !dialable(a, allow) })
-		if len(addrs) == 0 {
-			return nil, fmt.Errorf("%s is at %v, an address of a private or local network: refused; --allow-net permits it", host, found)
+		addrs, err := c.judge(host, port, found, allow)
+		if err != nil {
+			return nil, err
 		}
 		return race(ctx, network, addrs, port)
 	}
+}
+
+// judge leaves of the addresses that were found those that may be dialled. Our own doors never are, whatever is allowed: what comes
+// in by them as if from this machine could do what only this machine may, and would come back for ever.
+func (c *Client) judge(host, port string, found []netip.Addr, allow []netip.Prefix) ([]netip.Addr, error) {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %.20q is not a port", host, port)
+	}
+	var good []netip.Addr
+	for _, a := range found {
+		if a = canonical(a); c.cfg.OwnDoor != nil && c.cfg.OwnDoor(netip.AddrPortFrom(a, uint16(n))) {
+			return nil, fmt.Errorf("%s is at %v, where %w listens: refused", host, a, ErrOurselves)
+		}
+		if dialable(a, allow) {
+			good = append(good, a)
+		}
+	}
+	if len(good) == 0 {
+		return nil, fmt.Errorf("%s is at %v, an address of a private or local network: refused; --allow-net permits it", host, found)
+	}
+	return good, nil
 }
 
 func (c *Client) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -50,26 +73,6 @@ func (c *Client) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 		return c.cfg.Resolve(ctx, host)
 	}
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-}
-
-// nowhere lists what no public registry lives at, beyond what netip's predicates know: shared address space (RFC 6598), this
-// network (RFC 1122), protocol assignments and documentation, benchmarking, reserved, and the IPv6 forms that wrap an IPv4 address
-// (NAT64 RFC 6052 and 8215, SIIT RFC 2765, 6to4, Teredo), behind which a private one could hide.
-var nowhere = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("198.51.100.0/24"),
-	netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("2001::/32"),
-	netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("::/96"), netip.MustParsePrefix("::ffff:0:0:0/96"), netip.MustParsePrefix("fec0::/10"),
-}
-
-func dialable(a netip.Addr, allow []netip.Prefix) bool {
-	a = a.Unmap().WithZone("")
-	inside := func(p netip.Prefix) bool { return p.Contains(a) }
-	if slices.ContainsFunc(allow, inside) {
-		return true
-	}
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !slices.ContainsFunc(nowhere, inside)
 }
 
 // headStart is how long one address is tried before the next one joins the race (RFC 8305, section 5).

@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -20,6 +22,8 @@ func TestDialable(t *testing.T) {
 		"100.64.0.1": false, "100.127.255.255": false, "224.0.0.1": false, "239.1.1.1": false, "ff02::1": false, "255.255.255.255": false, "240.0.0.1": false,
 		"192.0.2.1": false, "198.51.100.1": false, "203.0.113.1": false, "198.18.0.1": false, "2001:db8::1": false,
 		"::ffff:127.0.0.1": false, "::ffff:169.254.169.254": false, "::ffff:10.0.0.1": false, "::127.0.0.1": false, "::ffff:0:127.0.0.1": false,
+		"64:ff9b::2ccd:404f": false, "2002:2ccd:404f::": false, "168.63.129.16": false, "192.88.99.1": false, "4000::1": false, "3fff::1": false,
+		"100::1": false, "5f00::1": false, "2001:2::1": false, "2001:20::1": false, "2400:cb00::1": true, "192.0.0.192": false,
 		"64:ff9b::7f00:1": false, "64:ff9b::a9fe:a9fe": false, "64:ff9b:1::1": false, "2002:7f00:1::": false, "2001:0:7f00:1::": false, "fec0::1": false,
 	} {
 		if got := dialable(netip.MustParseAddr(addr), nil); got != want {
@@ -30,6 +34,52 @@ func TestDialable(t *testing.T) {
 	for addr, want := range map[string]bool{"10.1.2.3": true, "::ffff:10.1.2.3": true, "10.2.0.1": false, "fd12::1": true, "fd13::1": false, "127.0.0.1": false} {
 		if got := dialable(netip.MustParseAddr(addr), allow); got != want {
 			t.Errorf("%s with %v: got %v, want %v", addr, allow, got, want)
+		}
+	}
+}
+
+// TestMetadataIsAllowedByItself: who allows a network does not mean the metadata service in it, nor what hides behind NAT64.
+func TestMetadataIsAllowedByItself(t *testing.T) {
+	wide := []netip.Prefix{
+		netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("64:ff9b::/96"),
+	}
+	for _, a := range append([]netip.Addr{
+		netip.MustParseAddr("64:ff9b::a9fe:a9fe"), netip.MustParseAddr("2002:a9fe:a9fe::1"), netip.MustParseAddr("::ffff:169.254.169.254"),
+		netip.MustParseAddr("64:ff9b::a83f:8110"),
+	}, metadata...) {
+		if dialable(a, wide) {
+			t.Errorf("%v is dialled because of %v", a, wide)
+		}
+		own := append([]netip.Prefix{netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen())}, wide...)
+		if _, hidden := wrapped(a); !hidden && !dialable(a, own) {
+			t.Errorf("%v is not dialled though allowed by itself", a)
+		}
+	}
+	narrow := []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96")}
+	for addr, want := range map[string]bool{"64:ff9b::2ccd:404f": true, "64:ff9b::a00:1": false, "64:ff9b::7f00:1": false, "64:ff9b::6440:1": false} {
+		if got := dialable(netip.MustParseAddr(addr), narrow); got != want {
+			t.Errorf("%s on a network of IPv6 only: got %v, want %v", addr, got, want)
+		}
+	}
+}
+
+// TestOwnDoors: where this program listens it never dials, by no spelling and no allowed network.
+func TestOwnDoors(t *testing.T) {
+	own := netip.MustParseAddrPort("127.0.0.1:3128")
+	c := New(Config{
+		AllowNets: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
+		OwnDoor:   func(to netip.AddrPort) bool { return to == own },
+		Resolve: func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("127.0.0.1")}, nil
+		},
+	})
+	for _, addr := range []string{"127.0.0.1:3128", "[::ffff:127.0.0.1]:3128", "[::ffff:7f00:1]:3128", "evil.example.org:3128", "evil.example.org:03128"} {
+		conn, err := c.Dial(t.Context(), hosts.Registry{}, addr)
+		if !errors.Is(err, ErrOurselves) {
+			t.Errorf("%s: got %v, want that it is ourselves", addr, err)
+		}
+		if conn != nil {
+			conn.Close()
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (c *Client) logIn(ctx context.Context, q Request, try func() (status int, e
 		return err
 	}
 	status, err := try()
-	c.judge(in, q, status)
+	c.conclude(in, q, status)
 	return err
 }
 
@@ -115,7 +115,7 @@ func (c *Client) logInOnly(ctx context.Context, q Request, ch Challenge, realm *
 	bare.Scope = ""
 	_, status, _ := c.askRealm(ctx, bare, Challenge{Scheme: ch.Scheme, Params: map[string]string{"service": ch.Params["service"]}}, realm)
 	if status == http.StatusOK {
-		c.judge(c.logins.get(q), q, status)
+		c.conclude(c.logins.get(q), q, status)
 		return http.StatusForbidden // to the repository
 	}
 	return status
@@ -135,9 +135,9 @@ func (in *login) admit(q Request, now time.Time) error {
 	return nil
 }
 
-// judge takes in the answer to a try; status 0 is none. A 403 is about the repository once the secret has been good; one that was not
+// conclude takes in the answer to a try; status 0 is none. A 403 is about the repository once the secret has been good; one that was not
 // is good for nothing.
-func (c *Client) judge(in *login, q Request, status int) {
+func (c *Client) conclude(in *login, q Request, status int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	now := c.now()

@@ -57,13 +57,15 @@ func (c *Client) pool(r hosts.Registry) (*pool, error) {
 }
 
 // ErrOurselves is an upstream that turned out to be this program.
-var ErrOurselves = errors.New("upstream's certificate is one of our own CA")
+var ErrOurselves = errors.New("entrepot itself")
+
+var errOwnCertificate = fmt.Errorf("upstream's certificate is of a CA of %w", ErrOurselves)
 
 // notOurselves refuses a certificate of our own CA even where the system's store trusts that, as it does on a machine that is a client
 // too: whatever holds such a certificate intercepts, and what it sends must not be taken for a registry's word.
 func (c *Client) notOurselves(cs tls.ConnectionState) error {
 	if len(cs.PeerCertificates) > 0 && c.ours(cs.PeerCertificates[0]) {
-		return ErrOurselves
+		return errOwnCertificate
 	}
 	return nil
 }

@@ -193,7 +193,7 @@ func (c *Client) byPassword(ctx context.Context, q Request, said bool) (resp *ht
 	no := &Refused{Registry: q.Registry.Name, Status: http.StatusUnauthorized, Own: true}
 	if said {
 		c.tokens.drop(q)
-		c.judge(c.logins.get(q), q, http.StatusUnauthorized)
+		c.conclude(c.logins.get(q), q, http.StatusUnauthorized)
 		return nil, no
 	}
 	err = c.logIn(ctx, q, func() (int, error) {

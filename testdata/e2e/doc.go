@@ -1,6 +1,7 @@
 // Package e2e pulls through entrepot with real clients: dockerd, containerd,
 // podman, skopeo, buildah, crane and regctl, against real registries that
-// stand behind the public names on addresses of their own. The tests need root and Linux:
+// stand behind the public names on addresses of their own. TestAttack tries
+// what hostile clients and registries would. The tests need root and Linux:
 //
 //	testdata/e2e/install bin/tools
 //	make build build-race

@@ -18,12 +18,12 @@ func fromDebian() []string {
 	return []string{
 		"/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/containerd", "/usr/sbin/runc",
 		"/usr/bin/podman", "/usr/bin/skopeo", "/usr/bin/buildah", "/usr/sbin/update-ca-certificates",
-		"/usr/sbin/iptables", "/usr/bin/curl", "/usr/bin/openssl",
+		"/usr/sbin/iptables", "/usr/bin/curl", "/usr/bin/openssl", "/usr/bin/sslscan", "/usr/bin/testssl",
 	}
 }
 
 func fromGo() []string {
-	return []string{"crane", "regctl", "registry", "versitygw", "containerd", "ctr"}
+	return []string{"crane", "regctl", "registry", "versitygw", "containerd", "ctr", "h2spec"}
 }
 
 // program is the path of a program that the install script built.

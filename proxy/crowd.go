@@ -1,0 +1,100 @@
+package proxy
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// crowd counts what each client has under way, so that one alone cannot take all there is for everybody. A client is an address, and
+// with IPv6 a network of 64 bits, of which one machine may have any address it likes.
+//
+// Who comes too many waits for a place, in order: a farm behind one address is slowed down by that and not turned away (harbor PR
+// #22348: clients told 429 by a cap like this back off for minutes). There may wait as many as may be in.
+type crowd struct {
+	most     int           // for one client
+	patience time.Duration // of who waits
+	mu       sync.Mutex
+	of       map[netip.Prefix]*guest
+}
+
+// guest is a client that has something under way.
+type guest struct {
+	places *semaphore.Weighted
+	here   int // in, or waiting
+}
+
+// crowdPatience is as long as clients surely wait for a header.
+const crowdPatience = 20 * time.Second
+
+func newCrowd(most int, patience time.Duration) *crowd {
+	return &crowd{most: most, patience: patience, of: map[netip.Prefix]*guest{}}
+}
+
+// place is one that a client has taken, by the client's network.
+type place struct {
+	of    netip.Prefix
+	guest *guest
+}
+
+// enter takes a place for a client, by its address with a port, and waits for one if need be. False means that there was none to be
+// had. Whoever entered has to leave.
+func (c *crowd) enter(ctx context.Context, remote string) (place, bool) {
+	at, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return place{}, true // not IP: whoever may open the socket is trusted
+	}
+	a, bits := at.Addr().Unmap().WithZone(""), 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits) // errs on a size that the family has not
+	g := c.arrive(p)
+	if g == nil {
+		return place{}, false
+	}
+	if g.places.TryAcquire(1) {
+		return place{p, g}, true
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	if g.places.Acquire(ctx, 1) != nil {
+		c.part(p, g)
+		return place{}, false
+	}
+	return place{p, g}, true
+}
+
+// arrive notes that a client has one more here, nil if there is no room to wait either.
+func (c *crowd) arrive(p netip.Prefix) *guest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.of[p]
+	if g == nil {
+		g = &guest{places: semaphore.NewWeighted(int64(c.most))}
+		c.of[p] = g
+	}
+	if g.here >= 2*c.most {
+		return nil
+	}
+	g.here++
+	return g
+}
+
+func (c *crowd) part(p netip.Prefix, g *guest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g.here--; g.here == 0 {
+		delete(c.of, p)
+	}
+}
+
+func (c *crowd) leave(at place) {
+	if at.guest != nil {
+		at.guest.places.Release(1)
+		c.part(at.of, at.guest)
+	}
+}

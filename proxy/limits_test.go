@@ -1,0 +1,249 @@
+package proxy
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entrepot/entrepot/testdata/world"
+)
+
+// TestClientLimit: one client address has so many requests and tunnels under way at a time, and no more; others are not concerned.
+func TestClientLimit(t *testing.T) {
+	ways := map[string]string{}
+	st := newSite(t, leading(ways), func(c *Config) { c.ClientLimit, c.TunnelPorts = 2, []uint16{7} })
+	ways["speaker.test:7"] = st.target(func(c *net.TCPConn) {
+		io.Copy(io.Discard, c)
+		c.Close()
+	})
+	st.server.crowd.patience = time.Millisecond
+	one, two := st.connected("speaker.test:7"), st.connected("speaker.test:7")
+	resp, body, closed := st.say(doorProxy, "CONNECT speaker.test:7 HTTP/1.1\r\nHost: x\r\n\r\n")
+	refusedWith(t, "a third tunnel", resp, body, 503, codeUnavailable, "--client-limit")
+	if !closed {
+		t.Error("the refused tunnel stays open")
+	}
+	resp, body, _ = st.say(doorMirror, "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+	refusedWith(t, "a request", resp, body, 503, codeUnavailable, "--client-limit")
+	if resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("got Retry-After %q, want 1", resp.Header.Get("Retry-After"))
+	}
+	one.Close()
+	two.Close()
+	eventually(t, "the client has room again", func() bool {
+		resp, _, _ := st.say(doorMirror, "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+		return resp.StatusCode == 200
+	})
+}
+
+func TestCrowd(t *testing.T) {
+	c := newCrowd(2, 0)
+	for _, step := range []struct {
+		remote string
+		want   bool
+	}{
+		{"10.0.0.1:1", true},
+		{"[::ffff:10.0.0.1]:2", true},
+		{"10.0.0.1:3", false},
+		{"10.0.0.2:1", true},
+		{"[2001:db8::1]:1", true},
+		{"[2001:db8::ffff]:1", true},
+		{"[2001:db8::2]:1", false},
+		{"[2001:db8:0:1::2]:1", true},
+		{"[fe80::1%eth0]:1", true},
+		{"[fe80::2%eth1]:1", true},
+		{"[fe80::3]:1", false},
+		{"@", true},
+		{"@", true},
+		{"@", true},
+	} {
+		if _, got := c.enter(t.Context(), step.remote); got != step.want {
+			t.Errorf("%s: got %v, want %v", step.remote, got, step.want)
+		}
+	}
+	full := newCrowd(1, time.Minute)
+	at, _ := full.enter(t.Context(), "10.0.0.1:1")
+	waited := make(chan place)
+	go func() {
+		next, _ := full.enter(t.Context(), "10.0.0.1:2")
+		waited <- next
+	}()
+	eventually(t, "one waits", func() bool {
+		full.mu.Lock()
+		defer full.mu.Unlock()
+		return at.guest.here == 2
+	})
+	if _, ok := full.enter(t.Context(), "10.0.0.1:3"); ok {
+		t.Error("a third came in, where one may be in and one may wait")
+	}
+	full.leave(at)
+	full.leave(<-waited)
+	full.leave(place{})
+	if _, again := full.enter(t.Context(), "10.0.0.1:1"); !again || len(full.of) != 1 {
+		t.Errorf("after leaving: got %v with %d clients, want room and one", again, len(full.of))
+	}
+}
+
+// TestReaders: who takes nothing for too long is cut off, by HTTP/1 from a file, by TLS and by HTTP/2 alike. Who takes a little at a
+// time is served to the end.
+func TestReaders(t *testing.T) {
+	const size = 24 << 20 // more than the kernel's buffers hold
+	st := newSite(t, func(c *Config) { c.ReaderPatience = time.Second })
+	p := st.world.Push(t, "quay.io/org/big:v1", world.Image(t, 3, size))
+	st.pull(doorProxy, "quay.io/org/big:v1")
+	st.settled()
+	blob := p.Blobs[1]
+	for _, w := range []way{{doorMirror, true}, {doorTLS, true}, {doorTLS, false}} {
+		t.Run(w.String(), func(t *testing.T) {
+			st.log.reset()
+			tr := st.by(w)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, st.url(w, "quay.io", "org/big/blobs/"+blob), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := tr.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != 200 {
+				t.Fatalf("got %d", resp.StatusCode)
+			}
+			l := st.log.await(t, kindBlob, 1)[0] // ends though nobody reads
+			if l.Bytes >= size || l.Error == "" {
+				t.Errorf("log: got %+v, want an end before %d bytes and the reason", l, size)
+			}
+			if n, err := io.Copy(io.Discard, resp.Body); err == nil {
+				t.Errorf("got %d bytes and no error, want a broken answer", n)
+			}
+		})
+	}
+	t.Run("slowly", func(t *testing.T) {
+		c := st.raw(doorMirror)
+		c.(*net.TCPConn).SetReadBuffer(64 << 10)
+		fmt.Fprintf(c, "GET /v2/quay.io/org/big/blobs/%s HTTP/1.1\r\nHost: x\r\n\r\n", blob)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tick := time.NewTicker(40 * time.Millisecond)
+		defer tick.Stop()
+		total := int64(0)
+		for err == nil && total < size {
+			<-tick.C
+			var n int64
+			n, err = io.CopyN(io.Discard, resp.Body, 256<<10)
+			total += n
+		}
+		if total != size {
+			t.Errorf("got %d of %d bytes, %v", total, size, err)
+		}
+	})
+}
+
+// TestBoundedQuery: CVE-2023-2253.
+func TestBoundedQuery(t *testing.T) {
+	for query, want := range map[string]string{
+		"": "", "n=10": "n=10", "n=1000": "n=1000", "n=0": "n=0", "last=n=5": "last=n=5", "n=-1": "n=-1", "n=x": "n=x", "n=": "n=",
+		"n=1001": "n=1000", "n=1000000000000": "n=1000", "n=99999999999999999999999999": "n=1000", "last=a%2Fb&n=5000": "last=a%2Fb&n=1000",
+		"n=00005000": "n=1000", "n=5&n=5000": "n=5&n=1000", "%6e=5000": "n=1000", "n=5000;x": "n=5000;x",
+	} {
+		if got := boundedQuery(query); got != want {
+			t.Errorf("%s: got %s, want %s", query, got, want)
+		}
+	}
+}
+
+// TestListingsEnd: what a registry lists has an end, by each way in which a list is passed on.
+func TestListingsEnd(t *testing.T) {
+	st := newSite(t)
+	st.world.Push(t, "reg.corp.test/app:1", world.Image(t, 1, 10<<10))
+	for _, row := range []struct{ door, url string }{
+		{doorMirror, st.mirror("/v2/reg.corp.test/app/tags/list")}, {doorProxy, "https://reg.corp.test/v2/app/tags/list"},
+	} {
+		if resp, _ := st.get(row.door, row.url+"?n=100000"); resp.StatusCode != 200 {
+			t.Errorf("%s: got %d", row.door, resp.StatusCode)
+		}
+		for _, r := range st.world.Requests() {
+			if strings.Contains(r.Path, "n=100000") {
+				t.Errorf("%s: upstream was asked for %s", row.door, r.Path)
+			}
+		}
+		st.world.Host("reg.corp.test").Fault(world.Fault{Kind: world.Headers, On: world.Other, Header: map[string]string{"Content-Length": strconv.Itoa(maxListing + 1)}})
+		resp, body := st.get(row.door, row.url)
+		refusedWith(t, row.door+": a long list", resp, string(body), 503, codeUnavailable, "64 MiB")
+	}
+	long := &bounded{io.NopCloser(strings.NewReader("123456")), 5}
+	if b, err := io.ReadAll(long); err != errListing || len(b) > 5 {
+		t.Errorf("got %q, %v, want an end at 5 bytes", b, err)
+	}
+}
+
+// TestTLSFloor: of clients and of registries alike, and encryption that authenticates.
+func TestTLSFloor(t *testing.T) {
+	st := newSite(t)
+	for what, change := range map[string]func(*tls.Config){
+		"TLS 1.1": func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 },
+		"CBC": func(c *tls.Config) {
+			c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA}
+		},
+	} {
+		cfg := st.trust("quay.io")
+		change(cfg)
+		for door, c := range map[string]net.Conn{"tls": st.raw(doorTLS), "CONNECT": st.connected("quay.io:443")} {
+			if err := tls.Client(c, cfg).Handshake(); err == nil {
+				t.Errorf("a client of %s came in by %s", what, door)
+			}
+		}
+	}
+	key, err := st.ca.Certificate("quay.io") // any certificate will do: the version is settled first
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways := map[string]string{}
+	old := newSite(t, leading(ways))
+	ways["quay.io:443"] = old.target(func(c *net.TCPConn) {
+		tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*key}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}).Handshake()
+		c.Close()
+	})
+	resp, body := old.get(doorMirror, old.mirror("/v2/quay.io/org/app/manifests/1"))
+	refusedWith(t, "a registry of TLS 1.1", resp, string(body), 503, codeUnavailable, "tls: protocol version not supported")
+}
+
+// TestFieldsBothWays: of a request for what is cached a registry sees what it needs; of its answer a client gets what we say.
+func TestFieldsBothWays(t *testing.T) {
+	st := newSite(t)
+	p := st.world.Push(t, corp+"/app:1", world.Image(t, 1, 10<<10))
+	for _, kind := range []world.Kind{world.Manifest, world.Blob} {
+		st.world.Host(corp).Fault(world.Fault{Kind: world.Headers, On: kind, Times: -1, Header: map[string]string{
+			"Set-Cookie": "a=b", "Server": "evil", "Alt-Svc": `h3=":443"`, "X-Evil": "1", "Refresh": "0", "Content-Disposition": "x", "Vary": "*",
+		}})
+	}
+	for _, path := range []string{"manifests/1", "manifests/" + p.Digest, "blobs/" + p.Blobs[0]} {
+		for range 2 {
+			resp, _ := st.get(doorProxy, "https://"+corp+"/v2/app/"+path, "Accept", manifestTypes, "Cookie", "c=d", "X-Own", "1", "X-Forwarded-For", "1.2.3.4", "Accept-Encoding", "gzip")
+			for _, name := range []string{"Set-Cookie", "Server", "Alt-Svc", "X-Evil", "Refresh", "Content-Disposition", "Vary"} {
+				if resp.StatusCode != 200 || resp.Header.Get(name) != "" {
+					t.Errorf("%s: got %d with %s: %s", path, resp.StatusCode, name, resp.Header.Get(name))
+				}
+			}
+		}
+	}
+	for _, r := range st.world.Requests() {
+		for _, name := range []string{"Cookie", "X-Own", "X-Forwarded-For", "Forwarded"} {
+			if r.Header.Get(name) != "" {
+				t.Errorf("%s: upstream saw %s: %s", r.Path, name, r.Header.Get(name))
+			}
+		}
+		if got := r.Header.Get("Accept-Encoding"); got != "identity" {
+			t.Errorf("%s: upstream saw Accept-Encoding %q, want identity", r.Path, got)
+		}
+	}
+}
