@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/entrepot/entrepot/cache"
@@ -98,10 +99,16 @@ func takeAnswer(u upstream.Request, resp *http.Response) *answered {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	a := &answered{registry: u.Registry.Name, status: resp.StatusCode, header: resp.Header, body: body}
-	if host := resp.Request.URL.Host; !sameAuthority(host, u.Base.Host) {
-		a.host = host
+	if at := resp.Request.URL; !sameAuthority(at.Host, u.Base.Host) && !(a.status == http.StatusNotFound && isAPI(at.Path)) {
+		a.host = at.Host
 	}
 	return a
+}
+
+// isAPI tells whether a redirect led on to a registry, as all of registry.k8s.io's do, and not to a storage: its 404 then says that
+// the image does not exist.
+func isAPI(path string) bool {
+	return strings.HasPrefix(path, "/v2/") && (strings.Contains(path, "/manifests/") || strings.Contains(path, "/blobs/"))
 }
 
 func (a *answered) Error() string {
