@@ -25,6 +25,7 @@ const (
 	codeNameInvalid     = "NAME_INVALID"
 	codeRangeInvalid    = "RANGE_INVALID" // not of the specification, which has none for this
 	codeNameUnknown     = "NAME_UNKNOWN"
+	codeSizeInvalid     = "SIZE_INVALID"
 	codeTagInvalid      = "TAG_INVALID"
 	codeUnauthorized    = "UNAUTHORIZED"
 	codeUnsupported     = "UNSUPPORTED"
@@ -167,7 +168,8 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errImpatient):
 		q.retryLater(w, http.StatusServiceUnavailable, err)
 	case r.Context().Err() != nil:
-		q.status = statusClientGone
+		q.status, q.err = statusClientGone, errClientGone
+		panic(http.ErrAbortHandler) // a client that only closed its half of the connection would take silence for an empty 200
 	case errors.Is(err, errNoManifest) && !errors.As(err, &silent): // a layer's digest, say
 		q.refuse(w, http.StatusNotFound, codeManifestUnknown, err.Error())
 	case errors.As(err, &silent) && silent.Timeout():

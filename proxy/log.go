@@ -16,6 +16,7 @@ type countingWriter struct {
 	status int
 	bytes  int64
 	muted  bool // what is written more is somebody else's words for what was said already
+	gone   bool // the client took no more
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -39,6 +40,7 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
+	w.gone = w.gone || err != nil
 	return n, err
 }
 
@@ -60,6 +62,8 @@ func (w *countingWriter) ReadFrom(r io.Reader) (int64, error) {
 	}
 	n, err := io.Copy(w.ResponseWriter, r)
 	w.bytes += n
+	var op *net.OpError // of the client's connection, unless it is a read of upstream's
+	w.gone = w.gone || errors.As(err, &op) && op.Op != "read"
 	return n, err
 }
 
@@ -95,7 +99,7 @@ func (s *Server) finish(q *request, w *countingWriter, r *http.Request, start ti
 	}
 	if q.err == nil && (cut != nil || w.short(r.Method)) {
 		q.err = errShort
-		if r.Context().Err() != nil {
+		if w.gone || r.Context().Err() != nil { // the context learns of it later than the writer
 			q.err = errClientGone
 		}
 	}

@@ -36,6 +36,7 @@ type request struct {
 	ref       string       // tag or digest
 	digest    cache.Digest // of ref, zero for a tag
 	anonymous bool         // where the client brings no credential, getting a token is our business
+	upload    *upload      // the body of a push, else nil
 
 	cache  string // HIT, MISS, …
 	status int
