@@ -55,9 +55,17 @@ func tries(c config, doors [doorCount]net.Listener) []string {
 		try = append(try, fmt.Sprintf("docker pull %s/library/alpine", reachable(l)))
 	}
 	if l := doors[proxyDoor]; l != nil {
-		try = append(try, fmt.Sprintf("curl --proxy http://%s --cacert %s https://quay.io/v2/", reachable(l), c.certPath()))
+		try = append(try, fmt.Sprintf("curl --proxy http://%s --cacert %s https://quay.io/v2/", reachable(l), shellWord(c.certPath())))
 	}
 	return try
+}
+
+// shellWord is a path as it can be pasted into a command.
+func shellWord(path string) string {
+	if !strings.ContainsAny(path, " \t\"'\\$&|;<>()*?[]#~`") {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 func address(l net.Listener) string {

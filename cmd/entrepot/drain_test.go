@@ -94,6 +94,24 @@ func TestGraceIsOver(t *testing.T) {
 	}
 }
 
+// TestSignalWithAnEcho: who asks once is told twice by timeout(1), which sends the signal to the process and to its group. Transfers end
+// all the same.
+func TestSignalWithAnEcho(t *testing.T) {
+	r := newSlowRegistry(t)
+	s := serve(t, nil, "--config", r.config)
+	got := r.pull(t, s)
+	s.Process.Signal(syscall.SIGTERM)
+	s.Process.Signal(syscall.SIGTERM)
+	s.until("closing")
+	close(r.goOn)
+	if text, want := <-got, "200 "+slowBlob+" <nil>"; text != want {
+		t.Errorf("got %q, want %q", text, want)
+	}
+	if code := s.exit(); code != 0 {
+		t.Errorf("got exit code %d, want 0: %s", code, s.stderr)
+	}
+}
+
 // TestSecondSignal: who asks twice does not wait.
 func TestSecondSignal(t *testing.T) {
 	r := newSlowRegistry(t)
