@@ -167,6 +167,8 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 		q.refuse(w, http.StatusLoopDetected, codeDenied, loopMessage)
 	case errors.Is(err, errImpatient):
 		q.retryLater(w, http.StatusServiceUnavailable, err)
+	case errors.Is(err, errOffline):
+		q.retryLater(w, http.StatusServiceUnavailable, fmt.Errorf("%w, and does not hold this", err))
 	case r.Context().Err() != nil:
 		q.status, q.err = statusClientGone, errClientGone
 		panic(http.ErrAbortHandler) // a client that only closed its half of the connection would take silence for an empty 200

@@ -37,7 +37,7 @@ func (s *Server) question(q *request, r *http.Request, method, kind, ref string)
 	}
 }
 
-var errOffline = errors.New("entrepot runs with --offline and does not hold this")
+var errOffline = errors.New("entrepot runs with --offline")
 
 // ask sends a question and keeps account of what the answer proves. Anything but 200 and 206 is an error.
 func (s *Server) ask(ctx context.Context, q *request, r *http.Request, u upstream.Request) (*http.Response, error) {
