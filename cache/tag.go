@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,7 +126,7 @@ func (s *Store) SetTag(k Key, t Tag) error {
 	defer s.tags.lock(k).Unlock()
 	s.tags.recent.Add(k, t)
 	if err := s.dir.writeFile(s.dir.tag(k), b, false); err != nil {
-		return fmt.Errorf("remember tag %s of %s/%s: %w", k.Tag, k.Registry, k.Repo, err)
+		return fmt.Errorf("remember %s of %s/%s: %w", cmp.Or(k.Tag, k.Variant), k.Registry, k.Repo, err)
 	}
 	return nil
 }

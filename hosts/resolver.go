@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -84,7 +85,8 @@ func NewResolver(servers []string) (*Resolver, error) {
 }
 
 // Lookup returns the addresses of a host, IPv4 before IPv6, each family in the
-// server's order. An IP address answers itself. The end of ctx ends this call,
+// server's order. An IP address answers itself, and localhost is this machine
+// whatever a server says (RFC 6761, section 6.3). The end of ctx ends this call,
 // not the lookup for others who wait for the same name. The error wraps
 // ErrNotFound when a server says that there is nothing. The slice is the
 // caller's.
@@ -95,6 +97,9 @@ func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error
 	host, ok := canonicalHost(name)
 	if !ok {
 		return nil, fmt.Errorf("resolve %q: not a host name", name)
+	}
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", host, err)

@@ -49,6 +49,19 @@ func TestLookupLiterals(t *testing.T) {
 	}
 }
 
+// TestLookupLocalhost: a registry on the operator's own machine
+// (localhost:5443, or upstream: http://localhost:6000) has no server to ask for.
+func TestLookupLocalhost(t *testing.T) {
+	s := serveDNS(t, silent)
+	r, _ := newResolver(t, s)
+	for _, name := range []string{"localhost", "LOCALHOST.", "registry.localhost"} {
+		wantAddrs(t, r, name, "127.0.0.1", "::1")
+	}
+	if got := s.count(""); got != 0 {
+		t.Errorf("questions: got %d, want 0", got)
+	}
+}
+
 func TestLookupRejectsNames(t *testing.T) {
 	s := serveDNS(t, silent)
 	r, _ := newResolver(t, s)

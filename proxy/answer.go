@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/entrepot/entrepot/cache"
@@ -24,6 +25,7 @@ const (
 	codeNameInvalid     = "NAME_INVALID"
 	codeRangeInvalid    = "RANGE_INVALID" // not of the specification, which has none for this
 	codeNameUnknown     = "NAME_UNKNOWN"
+	codeSizeInvalid     = "SIZE_INVALID"
 	codeTagInvalid      = "TAG_INVALID"
 	codeUnauthorized    = "UNAUTHORIZED"
 	codeUnsupported     = "UNSUPPORTED"
@@ -99,10 +101,16 @@ func takeAnswer(u upstream.Request, resp *http.Response) *answered {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	a := &answered{registry: u.Registry.Name, status: resp.StatusCode, header: resp.Header, body: body}
-	if host := resp.Request.URL.Host; !sameAuthority(host, u.Base.Host) {
-		a.host = host
+	if at := resp.Request.URL; !sameAuthority(at.Host, u.Base.Host) && !(a.status == http.StatusNotFound && isAPI(at.Path)) {
+		a.host = at.Host
 	}
 	return a
+}
+
+// isAPI tells whether a redirect led on to a registry, as all of registry.k8s.io's do, and not to a storage: its 404 then says that
+// the image does not exist.
+func isAPI(path string) bool {
+	return strings.HasPrefix(path, "/v2/") && (strings.Contains(path, "/manifests/") || strings.Contains(path, "/blobs/"))
 }
 
 func (a *answered) Error() string {
@@ -166,8 +174,11 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 		q.refuse(w, http.StatusLoopDetected, codeDenied, loopMessage)
 	case errors.Is(err, errImpatient):
 		q.retryLater(w, http.StatusServiceUnavailable, err)
+	case errors.Is(err, errOffline):
+		q.retryLater(w, http.StatusServiceUnavailable, fmt.Errorf("%w, and does not hold this", err))
 	case r.Context().Err() != nil:
-		q.status = statusClientGone
+		q.status, q.err = statusClientGone, errClientGone
+		panic(http.ErrAbortHandler) // a client that only closed its half of the connection would take silence for an empty 200
 	case errors.Is(err, errNoManifest) && !errors.As(err, &silent): // a layer's digest, say
 		q.refuse(w, http.StatusNotFound, codeManifestUnknown, err.Error())
 	case errors.As(err, &silent) && silent.Timeout():

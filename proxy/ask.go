@@ -37,7 +37,7 @@ func (s *Server) question(q *request, r *http.Request, method, kind, ref string)
 	}
 }
 
-var errOffline = errors.New("entrepot runs with --offline and does not hold this")
+var errOffline = errors.New("entrepot runs with --offline")
 
 // askAs sends a question as whoever q is by now: the caller, nobody in particular, or ourselves.
 func (s *Server) askAs(ctx context.Context, q *request, r *http.Request, u upstream.Request) (*http.Response, error) {

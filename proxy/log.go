@@ -16,6 +16,7 @@ type countingWriter struct {
 	status int
 	bytes  int64
 	muted  bool // what is written more is somebody else's words for what was said already
+	gone   bool // the client took no more
 
 	secure bool  // inside TLS
 	watch  watch // over a client that takes nothing
@@ -44,6 +45,7 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(p)
 	w.watch.end()
 	w.bytes += int64(n)
+	w.gone = w.gone || err != nil
 	return n, err
 }
 
@@ -65,6 +67,8 @@ func (w *countingWriter) ReadFrom(r io.Reader) (int64, error) {
 	}
 	n, err := io.Copy(w.ResponseWriter, r)
 	w.bytes += n
+	var op *net.OpError // of the client's connection, unless it is a read of upstream's
+	w.gone = w.gone || errors.As(err, &op) && op.Op != "read"
 	return n, err
 }
 
@@ -100,7 +104,7 @@ func (s *Server) finish(q *request, w *countingWriter, r *http.Request, start ti
 	}
 	if q.err == nil && (cut != nil || w.short(r.Method)) {
 		q.err = errShort
-		if r.Context().Err() != nil {
+		if w.gone || r.Context().Err() != nil { // the context learns of it later than the writer
 			q.err = errClientGone
 		}
 	}

@@ -26,6 +26,9 @@ func (s *Server) pass(q *request, w *countingWriter, r *http.Request, path strin
 		s.passLook(q, w, r, path)
 		return
 	}
+	if !readOnly(r) {
+		r, q.upload = watchUpload(r)
+	}
 	base := q.reg.UpstreamURL(q.host)
 	if strings.EqualFold(hostOf(q.host), hubIndex) && !strings.HasPrefix(path, "/v2") {
 		base = &url.URL{Scheme: "https", Host: hubIndex}
@@ -147,6 +150,8 @@ func (s *Server) passLook(q *request, w *countingWriter, r *http.Request, path s
 // all it wants is held here: the ping gets a yes, the token is one that proves nothing, so that what it opens is what everybody reads.
 func (s *Server) passFailed(q *request, w http.ResponseWriter, r *http.Request, err error) {
 	switch {
+	case q.brokenOff() && r.Context().Err() == nil:
+		q.refuse(w, http.StatusBadRequest, codeSizeInvalid, errUnsent.Error())
 	case q.reg.Mode != hosts.Cache || r.Context().Err() != nil:
 		q.fail(w, r, err)
 	case q.kind == kindPing:
@@ -204,5 +209,7 @@ func (s *Server) plainRealm(q *request, h http.Header) {
 		}
 	}
 }
+
+var errUnsent = errors.New("the body of the request ended before its length: the client has not sent all of it")
 
 var errShort = errors.New("the answer ended before its length")

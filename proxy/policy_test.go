@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,6 +107,30 @@ func TestGoneUpstream(t *testing.T) {
 				t.Errorf("by digest: got %d %s, want it", status, digest)
 			}
 		})
+	}
+}
+
+// TestGoneBehindARedirect: registry.k8s.io answers every pull with a redirect to another registry. What that one does not have does not
+// exist: a client that heard 503 would try again and again, and a tag that was taken back would go on for a week.
+func TestGoneBehindARedirect(t *testing.T) {
+	st := newSite(t)
+	clock := st.clock()
+	nobodys := "sha256:" + strings.Repeat("0", 64)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		for _, path := range []string{"/manifests/1", "/manifests/" + nobodys, "/blobs/" + nobodys} {
+			resp, body := st.do(doorMirror, method, st.mirror("/v2/registry.k8s.io/nosuch"+path), "Accept", manifestTypes)
+			if resp.StatusCode != http.StatusNotFound {
+				t.Errorf("%s %s: got %d %s, want 404", method, path, resp.StatusCode, body)
+			}
+		}
+	}
+	p := st.world.Push(t, "registry.k8s.io/app:1", world.Image(t, 1, 1000))
+	st.outcome("/v2/registry.k8s.io/app/manifests/1")
+	st.awaitPublic("registry.k8s.io/app:1", p.Digest)
+	st.world.Remove(t, "registry.k8s.io/app:1")
+	clock.advance(2 * time.Minute)
+	if status, _, word := st.outcome("/v2/registry.k8s.io/app/manifests/1"); status != http.StatusNotFound {
+		t.Errorf("taken back: got %d %s, want 404", status, word)
 	}
 }
 

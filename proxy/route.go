@@ -38,6 +38,7 @@ type request struct {
 	anonymous  bool         // where the client brings no credential, getting a token is our business
 	user       string       // who logged in to this proxy, empty for nobody
 	byPassword bool         // in the field where a registry's credential would stand
+	upload     *upload      // the body of a push, else nil
 
 	own      hosts.Credential // of ours for this repository, zero for none
 	entitled bool             // this caller may have what own reads

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/entrepot/entrepot/testdata/world"
 )
@@ -43,6 +44,23 @@ func TestUnplugged(t *testing.T) {
 			st.world.Silent(t)
 		})
 	}
+}
+
+// TestOfflineSaysSo: what is held is served STALE for a reason that does not deny it, and what is not held is a 503 that tells why.
+func TestOfflineSaysSo(t *testing.T) {
+	st := newSite(t)
+	p := st.world.Push(t, "quay.io/org/tool:v1", world.Image(t, 1, 1000))
+	st.pull(doorMirror, "quay.io/org/tool:v1")
+	st.awaitPublic("quay.io/org/tool:v1", p.Digest)
+	st.restart(func(c *Config) { c.Offline = true })
+	st.clock().advance(time.Hour)
+	st.log.reset()
+	st.get(doorMirror, st.mirror("/v2/quay.io/org/tool/manifests/v1"))
+	if l := st.log.await(t, kindManifest, 1)[0]; l.Cache != cacheStale || l.Error != "ask quay.io: entrepot runs with --offline" {
+		t.Errorf("held: got %+v", l)
+	}
+	resp, body := st.get(doorMirror, st.mirror("/v2/quay.io/org/tool/manifests/v2"))
+	refusedWith(t, "not held", resp, string(body), http.StatusServiceUnavailable, codeUnavailable, "--offline, and does not hold this")
 }
 
 // TestUnpluggedBlobsAfterTag: a dockerd that has kept the manifests of an image it removed asks for the tag and then for blobs. After

@@ -67,7 +67,7 @@ func (p program) withWords(given commandLine, f func(*cli.Context, config) error
 }
 
 func noSuchWord(c *cli.Context) error {
-	return withHint("settings are flags: --name value; see `entrepot "+c.Command.FullName()+" --help`",
+	return withHint("settings are flags: --name value; see `"+c.Command.HelpName+" --help`",
 		"%s: unexpected word %q", c.Command.FullName(), c.Args().First())
 }
 
@@ -105,7 +105,7 @@ func (p program) noCommand(c *cli.Context) error {
 func usageError(c *cli.Context, err error, _ bool) error {
 	what := err.Error()
 	name := strings.TrimPrefix(what, "flag provided but not defined: -")
-	hint := fmt.Sprintf("see `%s --help`", strings.TrimSpace("entrepot "+c.Command.FullName()))
+	hint := fmt.Sprintf("see `%s --help`", c.Command.HelpName)
 	if name == what {
 		return withHint(hint, "%s", what)
 	}

@@ -67,9 +67,17 @@ func tryProxy(c config, addr string) string {
 		scheme = "https"
 	}
 	if c.TLS.Proxy == tlsCA {
-		trust = " --proxy-cacert " + c.certPath()
+		trust = " --proxy-cacert " + shellWord(c.certPath())
 	}
-	return fmt.Sprintf("curl --proxy %s://%s%s --cacert %s https://quay.io/v2/", scheme, addr, trust, c.certPath())
+	return fmt.Sprintf("curl --proxy %s://%s%s --cacert %s https://quay.io/v2/", scheme, addr, trust, shellWord(c.certPath()))
+}
+
+// shellWord is a path as it can be pasted into a command.
+func shellWord(path string) string {
+	if !strings.ContainsAny(path, " \t\"'\\$&|;<>()*?[]#~`") {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 func address(l net.Listener) string {

@@ -64,11 +64,20 @@ func (r *slowRegistry) pull(t *testing.T, s *serving) <-chan string {
 }
 
 // TestDrain: a transfer that is under way at SIGTERM arrives whole.
-func TestDrain(t *testing.T) {
+func TestDrain(t *testing.T) { drains(t, syscall.SIGTERM) }
+
+// TestSignalWithAnEcho: who asks once is told twice by timeout(1), which sends the signal to the process and to its group. That is no
+// second wish.
+func TestSignalWithAnEcho(t *testing.T) { drains(t, syscall.SIGTERM, syscall.SIGTERM) }
+
+func drains(t *testing.T, signals ...syscall.Signal) {
+	t.Helper()
 	r := newSlowRegistry(t)
 	s := serve(t, nil, "--config", r.config)
 	got := r.pull(t, s)
-	s.Process.Signal(syscall.SIGTERM)
+	for _, signal := range signals {
+		s.Process.Signal(signal)
+	}
 	s.until("closing")
 	close(r.goOn)
 	if text, want := <-got, "200 "+slowBlob+" <nil>"; text != want {

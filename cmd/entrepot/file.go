@@ -25,7 +25,7 @@ func readFile(path word, table []setting, bad *problems) map[string][]word {
 	}
 	root, err := parseYAML(content)
 	if err != nil {
-		bad.add(origin{rank: byFile, place: path.text}, err.Error(), "a value that begins with *, [ or another sign of YAML needs quotation marks")
+		bad.add(origin{rank: byFile, place: path.text}, err.Error(), hintYAML(content, err))
 		return nil
 	}
 	if root == nil {
@@ -33,6 +33,21 @@ func readFile(path word, table []setting, bad *problems) map[string][]word {
 	}
 	f := fileReader{path.text, table, bad}
 	return f.settings(root)
+}
+
+var errDocuments = errors.New("has more than one document, want one")
+
+// hintYAML says what most often makes a file no YAML.
+func hintYAML(content []byte, err error) string {
+	for i, line := range strings.Split(string(content), "\n") {
+		if strings.HasPrefix(strings.TrimLeft(line, " "), "\t") {
+			return fmt.Sprintf("line %d is indented by a tab: YAML wants spaces", i+1)
+		}
+	}
+	if errors.Is(err, errDocuments) {
+		return "a line of --- begins another document: leave it out"
+	}
+	return "a value that begins with *, [ or another sign of YAML needs quotation marks"
 }
 
 // parseYAML returns the one document of the file; nil when there is nothing in it.
@@ -46,7 +61,7 @@ func parseYAML(content []byte) (*yaml.Node, error) {
 		return nil, errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
-		return nil, errors.New("has more than one document, want one")
+		return nil, errDocuments
 	}
 	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
 		return nil, nil

@@ -149,3 +149,16 @@ func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(p)))
 	return len(p), nil
 }
+
+// TestShellWord: what the banner says to try can be pasted, wherever the data directory is.
+func TestShellWord(t *testing.T) {
+	for path, want := range map[string]string{
+		"data/ca/ca.crt":    "data/ca/ca.crt",
+		"my data/ca.crt":    "'my data/ca.crt'",
+		"ann's disk/ca.crt": `'ann'\''s disk/ca.crt'`,
+	} {
+		if got := shellWord(path); got != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+	}
+}

@@ -88,13 +88,13 @@ func (w *watch) run() error {
 		select {
 		case err := <-w.ended:
 			// A cache of which one door is dead looks alive to whoever started it; better it ends.
-			return errors.Join(err, w.drain())
+			return errors.Join(err, w.drain(nil))
 		case <-w.daily:
 			w.caution()
 		case s := <-w.signals:
 			if s != syscall.SIGHUP {
 				w.log.Info().Str("signal", s.String()).Stringer("grace", w.config.Grace).Msg("closing: running transfers may end")
-				return w.drain()
+				return w.drain(s)
 			}
 			w.reload()
 			w.caution()
@@ -109,8 +109,13 @@ func (w *watch) caution() {
 	}
 }
 
-// drain ends when the transfers have, when the grace is over, or at the next signal.
-func (w *watch) drain() error {
+// echo is how long the same signal may come again without being a second wish: timeout(1), sudo and others send one to the process
+// and one to its group.
+const echo = time.Second
+
+// drain ends when the transfers have, when the grace is over, or at the next signal. It began with the signal first, if with any.
+func (w *watch) drain(first os.Signal) error {
+	began := w.now()
 	ctx, cancel := context.WithTimeout(context.Background(), w.config.Grace)
 	defer cancel()
 	done := make(chan error, 1)
@@ -120,7 +125,7 @@ func (w *watch) drain() error {
 		case err := <-done:
 			return w.drained(err)
 		case s := <-w.signals:
-			if s != syscall.SIGHUP {
+			if s != syscall.SIGHUP && (s != first || w.now().Sub(began) > echo) {
 				return errStopped
 			}
 		}

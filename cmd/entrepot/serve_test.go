@@ -87,6 +87,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{"flag", nil, []string{"serve", "--max-sise", "1"}, []string{"entrepot: --max-sise: no such flag", "hint: did you mean --max-size?"}},
 		{"flag without value", nil, []string{"serve", "--max-size"}, []string{"entrepot: flag needs an argument: -max-size", "hint: see `entrepot serve --help`"}},
+		{"flag of a command below", nil, []string{"hosts", "remove", "--everything"}, []string{"entrepot: --everything: no such flag", "hint: see `entrepot hosts remove --help`"}},
 		{"command", nil, []string{"sevre"}, []string{`entrepot: no such command: "sevre"`, "hint: did you mean serve?"}},
 		{"command below", nil, []string{"config", "nonsense"}, []string{`no such command: "nonsense"`, "hint: commands are check, show"}},
 		{"word", nil, []string{"serve", "quay.io"}, []string{`entrepot: serve: unexpected word "quay.io"`, "hint: settings are flags"}},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -47,7 +48,8 @@ func (b *breaker) admit(host string, now time.Time) error {
 	return nil
 }
 
-// note takes in how an exchange with host ended. The end of the caller's own patience says nothing about the host.
+// note takes in how an exchange with host ended. The end of the caller's own patience says nothing about the host, and neither does
+// what this machine ran out of.
 func (b *breaker) note(ctx context.Context, host string, err error, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -55,7 +57,7 @@ func (b *breaker) note(ctx context.Context, host string, err error, now time.Tim
 	switch {
 	case err == nil:
 		delete(b.down, host)
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.EADDRNOTAVAIL):
 		if known {
 			o.trying = false
 		}

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,14 +12,14 @@ import (
 // Error is a question to which a registry gave no answer: no address, no connection, no trust, no header in time. It carries no
 // URL, since the signed ones are secrets.
 type Error struct {
-	Registry string // whose business it was
+	Registry string // whose business it was, "" for a host that is none's
 	Host     string // who failed; after a redirect another one
 	Err      error
 }
 
 func (e *Error) Error() string {
-	if e.Host == "" || e.Host == e.Registry {
-		return fmt.Sprintf("ask %s: %v", e.Registry, plain(e.Err))
+	if e.Registry == "" || e.Host == "" || e.Host == e.Registry {
+		return fmt.Sprintf("ask %s: %v", cmp.Or(e.Registry, e.Host), plain(e.Err))
 	}
 	return fmt.Sprintf("ask %s for %s: %v", e.Host, e.Registry, plain(e.Err))
 }
