@@ -166,6 +166,7 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 		q.retryLater(w, http.StatusServiceUnavailable, err)
 	case r.Context().Err() != nil:
 		q.status = statusClientGone
+		panic(http.ErrAbortHandler) // where it is we who go, the client is still there, and would be told 200 and no bytes
 	case errors.Is(err, errNoManifest) && !errors.As(err, &silent): // a layer's digest, say
 		q.refuse(w, http.StatusNotFound, codeManifestUnknown, err.Error())
 	case errors.As(err, &silent) && silent.Timeout():

@@ -169,8 +169,10 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 	} else {
 		http.ServeContent(out, r, "", time.Time{}, b.ReadSeekCloser)
 	}
-	if err := b.Err(); err != nil && r.Context().Err() == nil {
-		q.err = err
+	if err := b.Err(); err != nil {
+		if r.Context().Err() == nil {
+			q.err = err
+		}
 		panic(http.ErrAbortHandler)
 	}
 	if w.short(r.Method) {
