@@ -128,6 +128,9 @@ func (r *growing) Read(p []byte) (int, error) {
 			}
 			return n, err
 		}
+		if r.closed.Load() { // net/http reads on for a moment behind a client that left in the middle of several ranges
+			return n, fs.ErrClosed
+		}
 		r.last = r.fill.goOn(r)
 	}
 	n, err := r.last.Read(p)

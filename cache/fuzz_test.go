@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -28,6 +30,23 @@ func FuzzParseTag(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if _, tag, err := parseTag(b); err == nil && tag.Digest.IsZero() {
 			t.Errorf("%q is a tag of nothing", b)
+		}
+	})
+}
+
+// FuzzReadNote: what stands beside a partial or a blob after a crash may be anything; nothing of it leads beyond the object.
+func FuzzReadNote(f *testing.F) {
+	for _, s := range []string{`{"size":10,"frontier":5,"sum":"00"}`, `{"frontier":-1}`, `{"size":1,"frontier":2}`, `{"size":-2,"frontier":9223372036854775807}`, `[]`, ``} {
+		f.Add([]byte(s))
+	}
+	name := filepath.Join(f.TempDir(), "note")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		check(t, os.WriteFile(name, b, 0o600))
+		if n, err := readNote(name); err == nil && (n.Frontier < 0 || n.Size >= 0 && n.Frontier > n.Size) {
+			t.Errorf("%q: got %+v", b, n)
+		}
+		if m, err := readMeta(name); err == nil && m.Size < 0 {
+			t.Errorf("%q: got %+v", b, m)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,7 +40,7 @@ func TestModel(t *testing.T) {
 			defer func() { m.store.Close() }()
 			t.Repeat(map[string]func(*rapid.T){
 				"pull": m.pull, "range": m.rangeOf, "put": m.put, "remove": m.remove, "truncate": m.truncate,
-				"rot": m.rot, "tag": m.tag, "restart": m.reopen, "": m.check,
+				"rot": m.rot, "tag": m.tag, "disk": m.breakDisk, "restart": m.reopen, "": m.check,
 			})
 		})
 	})
@@ -50,12 +51,71 @@ type model struct {
 	store   *Store
 	objects []*upstream
 	tags    map[Key]Tag
+	broken  diskFault
+}
+
+// diskFault is what is wrong with the model's disk; the zero value is nothing.
+type diskFault struct {
+	open, sync, rename error
+	write              error // of what goes beyond full
+	full               int64
+}
+
+// modelFile is a file of that disk.
+type modelFile struct {
+	file
+	m *model
+}
+
+func (f modelFile) WriteAt(p []byte, at int64) (int, error) {
+	if b := f.m.broken; b.write != nil && at+int64(len(p)) > b.full {
+		return 0, b.write
+	}
+	return f.file.WriteAt(p, at)
+}
+
+func (f modelFile) Sync() error {
+	if f.m.broken.sync != nil {
+		return f.m.broken.sync
+	}
+	return f.file.Sync()
+}
+
+func (m *model) disk() disk {
+	d := realDisk()
+	d.open = func(name string) (file, error) {
+		if m.broken.open != nil {
+			return nil, m.broken.open
+		}
+		f, err := realDisk().open(name)
+		return modelFile{f, m}, err
+	}
+	d.rename = func(from, to string) error {
+		if m.broken.rename != nil {
+			return m.broken.rename
+		}
+		return os.Rename(from, to)
+	}
+	return d
+}
+
+// breakDisk breaks it in one of several ways, or mends it. Pulls are to succeed all the same.
+func (m *model) breakDisk(t *rapid.T) {
+	m.broken = rapid.SampledFrom([]diskFault{
+		{},
+		{open: syscall.EROFS},
+		{write: syscall.ENOSPC},
+		{write: syscall.ENOSPC, full: 100 << 10},
+		{write: syscall.EIO, full: 200 << 10},
+		{sync: syscall.EIO},
+		{rename: syscall.EROFS},
+	}).Draw(t, "disk")
 }
 
 const modelLimit = 1 << 20 // of the 1.3 MiB of all objects together
 
 func (m *model) restart(t *rapid.T) {
-	s, err := openOn(realDisk(), m.dir, Config{MaxSize: modelLimit, MinFree: -1})
+	s, err := openOn(m.disk(), m.dir, Config{MaxSize: modelLimit, MinFree: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +216,7 @@ func (m *model) rangeOf(t *rapid.T) {
 
 func (m *model) put(t *rapid.T) {
 	up := m.pick(t)
-	if d, err := m.store.Put(up.content, "a/b"); err != nil || d != up.digest() {
+	if d, err := m.store.Put(up.content, "a/b"); err != nil && m.broken.rename == nil || d != up.digest() {
 		t.Errorf("got %v, %v", d, err)
 	}
 }

@@ -214,27 +214,50 @@ func litter(t testing.TB, dir string, n int) {
 	}
 }
 
+// TestScan: a restart serves at once, hits and fills, while the scan stands at the first file it looks at. So it does not matter how
+// many objects there are; BenchmarkStart tells how long it takes to account for 100,000.
 func TestScan(t *testing.T) {
-	const n = 1000
+	const n = 2000
 	dir := t.TempDir()
 	litter(t, dir, n)
 	orphan := newLayout(dir).meta(DigestOf([]byte("orphan")))
-	for _, name := range []string{orphan, filepath.Join(dir, "blobs", "sha256", "00", ".new-1"), filepath.Join(dir, "ingest", ".new-2")} {
+	first := filepath.Join(dir, "blobs", "sha256", "00", ".new-1")
+	for _, name := range []string{orphan, first, filepath.Join(dir, "ingest", ".new-2")} {
 		check(t, os.WriteFile(name, nil, 0o600))
 		old := time.Now().Add(-time.Hour)
 		check(t, os.Chtimes(name, old, old))
 	}
-	s := open(t, dir, Config{})
-	if b, err := s.Lookup(DigestOf([]byte("7"))); err != nil {
-		t.Errorf("a hit waits for the scan: %v", err)
-	} else {
+	disk, begun, gate := realDisk(), make(chan struct{}), make(chan struct{})
+	disk.remove = func(name string) error {
+		if name == first {
+			close(begun)
+			<-gate
+		}
+		return os.Remove(name)
+	}
+	s := openFaulty(t, disk, dir, Config{})
+	<-begun
+	for i := range 100 {
+		b, err := s.Lookup(DigestOf(fmt.Append(nil, i)))
+		if err != nil {
+			t.Fatalf("a hit waits for the scan: %v", err)
+		}
 		b.Close()
 	}
-	<-s.scanned
-	if got := s.Usage().Objects; got != n {
-		t.Errorf("got %d objects, want %d", got, n)
+	up := newUpstream(100 << 10)
+	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	wantWhole(t, up, b, err)
+	check(t, s.SetTag(Key{Registry: "r", Repo: "a", Tag: "b"}, Tag{Digest: up.digest()}))
+	if s.Usage().Scanned {
+		t.Error("the scan has ended before its gate was opened")
 	}
-	for _, name := range []string{orphan, filepath.Join(dir, "blobs", "sha256", "00", ".new-1"), filepath.Join(dir, "ingest", ".new-2")} {
+	close(gate)
+	<-s.scanned
+	s.work.Wait()
+	if got := s.Usage().Objects; got != n+1 {
+		t.Errorf("got %d objects, want %d", got, n+1)
+	}
+	for _, name := range []string{orphan, first, filepath.Join(dir, "ingest", ".new-2")} {
 		if _, err := os.Lstat(name); err == nil {
 			t.Errorf("litter: %s", name)
 		}

@@ -3,7 +3,7 @@ package hosts
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/entrepot/entrepot/testdata/world/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }

@@ -158,6 +158,8 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case q.byPassword && unauthorized(err):
 		// Upstream's challenge would send the client to upstream's realm with the password that it has for us.
 		q.refuse(w, http.StatusForbidden, codeDenied, q.registry+" wants a login of its own for this, and the one that came was for this mirror")
+	case errors.As(err, &a) && a.busy() && q.wants503(r):
+		q.tellBusy(w, a)
 	case errors.As(err, &a) && a.host != "" && a.status != http.StatusTooManyRequests:
 		q.retryLater(w, http.StatusServiceUnavailable, err)
 	case errors.As(err, &a):
@@ -178,7 +180,8 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 		q.retryLater(w, http.StatusServiceUnavailable, fmt.Errorf("%w, and does not hold this", err))
 	case r.Context().Err() != nil:
 		q.status, q.err = statusClientGone, errClientGone
-		panic(http.ErrAbortHandler) // a client that only closed its half of the connection would take silence for an empty 200
+		// Who is still there, since only his half is closed or since it is we who go, would take silence for an empty 200.
+		panic(http.ErrAbortHandler)
 	case errors.Is(err, errNoManifest) && !errors.As(err, &silent): // a layer's digest, say
 		q.refuse(w, http.StatusNotFound, codeManifestUnknown, err.Error())
 	case errors.As(err, &silent) && silent.Timeout():
@@ -198,8 +201,11 @@ func unauthorized(err error) bool {
 // statusClientGone stands in the log where there was nobody left to answer (nginx's convention).
 const statusClientGone = 499
 
+// soon is when to come again where nobody has said, in seconds.
+const soon = "5"
+
 func (q *request) retryLater(w http.ResponseWriter, status int, err error) {
-	w.Header().Set("Retry-After", "5")
+	w.Header().Set("Retry-After", soon)
 	q.refuse(w, status, codeUnavailable, err.Error())
 }
 

@@ -154,6 +154,8 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 			q.fail(w, r, fmt.Errorf("blob %s: %w", b.Digest, err))
 			return
 		}
+		r = r.Clone(r.Context())
+		r.Header.Del("Range") // net/http makes a 206 with a Content-Range of 0--1 of the last bytes of nothing
 	}
 	q.outcome(w, outcomes[b.Outcome])
 	describe(w, b.Digest, octetStream)
@@ -167,8 +169,10 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 	} else {
 		http.ServeContent(out, r, "", time.Time{}, b.ReadSeekCloser)
 	}
-	if err := b.Err(); err != nil && r.Context().Err() == nil {
-		q.err = err
+	if err := b.Err(); err != nil {
+		if r.Context().Err() == nil {
+			q.err = err
+		}
 		panic(http.ErrAbortHandler)
 	}
 	if w.short(r.Method) {

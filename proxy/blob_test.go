@@ -48,7 +48,14 @@ type cargo struct {
 
 func newCargo(t *testing.T, size int64, change ...func(*Config)) *cargo {
 	t.Helper()
-	c := &cargo{site: newSite(t, change...)}
+	return newSite(t, change...).load(size)
+}
+
+// load puts an image into the registry.
+func (st *site) load(size int64) *cargo {
+	t := st.t
+	t.Helper()
+	c := &cargo{site: st}
 	img := world.Image(t, 77, size)
 	p := c.world.Push(t, corp+"/app:v1", img)
 	c.content, c.digest = layerOf(t, img, 0), p.Blobs[1]

@@ -161,14 +161,18 @@ func FuzzJudgeManifest(f *testing.F) {
 		f.Add([]byte(seed), "text/html")
 	}
 	f.Fuzz(func(t *testing.T, body []byte, said string) {
-		kind, err := judgeManifest(body, said)
+		m, err := parseManifest(body)
+		if err != nil {
+			return
+		}
+		kind, err := m.judge(said)
 		if err != nil {
 			return
 		}
 		if !isManifestType(kind) || strings.HasPrefix(kind, typeDockerSchema1) {
 			t.Errorf("%q said to be %q: got %q", body, said, kind)
 		}
-		for _, c := range (&manifest{body: body}).children() {
+		for _, c := range (&manifest{shape: m}).children() {
 			if c.digest.IsZero() || c.size < 0 {
 				t.Errorf("%q: got the child %+v", body, c)
 			}

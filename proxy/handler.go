@@ -114,6 +114,7 @@ func (s *Server) destination(q *request, r *http.Request, conn *wire) (path stri
 		return path, false, nil
 	}
 	q.registry = q.reg.Name
+	withoutOfflineToken(q, r)
 	q.anonymous = (q.anonymous || q.door == doorHTTP) && r.Header.Get("Authorization") == ""
 	if q.door == doorMirror && q.reg.Name == defaultRegistry {
 		if host, unknown := unknownRegistry(t, path); unknown {

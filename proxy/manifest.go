@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,6 +33,7 @@ type manifest struct {
 	digest    cache.Digest
 	mediaType string
 	body      []byte
+	shape     *shape
 	outcome   cache.Outcome
 }
 
@@ -159,15 +161,19 @@ func (s *Server) readManifest(b *cache.Blob) (*manifest, error) {
 		s.log.Warn().Stringer("digest", b.Digest).Msg("cache: a manifest is damaged on disk: it is dropped and fetched again")
 		return nil, errors.Join(fmt.Errorf("%w any more", errNoManifest), s.cfg.Store.Remove(b.Digest))
 	}
-	t := statedType(body) // the bytes are the digest's: they know better than a header that came with them once
+	is, err := parseManifest(body)
+	if err != nil {
+		return nil, err
+	}
+	t := is.MediaType // the bytes are the digest's: they know better than a header that came with them once
 	if t == "" {
 		t = b.MediaType
 	}
 	if t == "" {
 		t = s.cfg.Store.MediaType(b.Digest)
 	}
-	m := &manifest{digest: b.Digest, mediaType: t, body: body, outcome: b.Outcome}
-	if m.mediaType, err = judgeManifest(body, t); err != nil {
+	m := &manifest{digest: b.Digest, body: body, shape: is, outcome: b.Outcome}
+	if m.mediaType, err = is.judge(t); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -201,13 +207,21 @@ type child struct {
 	size   int64
 }
 
-// judgeManifest checks that body is a manifest and returns its type: what upstream said, unless that is no manifest's type, as when
-// the content came by way of a blob or from a server that calls everything octet-stream.
-func judgeManifest(body []byte, said string) (string, error) {
-	var m shape
-	if err := json.Unmarshal(body, &m); err != nil {
-		return "", fmt.Errorf("%w: %w", errNoManifest, err)
+// parseManifest reads body, whatever it turns out to be.
+func parseManifest(body []byte) (*shape, error) {
+	if len(body) > maxManifest {
+		return nil, fmt.Errorf("%w: more than %d bytes", errNoManifest, maxManifest)
 	}
+	m := &shape{}
+	if err := json.Unmarshal(body, m); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoManifest, err)
+	}
+	return m, nil
+}
+
+// judge checks that m is a manifest and returns its type: what upstream said, unless that is no manifest's type, as when the content
+// came by way of a blob or from a server that calls everything octet-stream.
+func (m *shape) judge(said string) (string, error) {
 	if len(m.Manifests) > 0 && (len(m.Layers) > 0 || m.Config != nil) {
 		return "", fmt.Errorf("%w: it has both layers and manifests, which clients read differently (CVE-2021-41190)", errNoManifest)
 	}
@@ -223,13 +237,6 @@ func judgeManifest(body []byte, said string) (string, error) {
 		return said, nil
 	}
 	return is, nil
-}
-
-// statedType is what body says of itself, if anything.
-func statedType(body []byte) string {
-	var m shape
-	json.Unmarshal(body, &m) // nothing is stated by what cannot be read
-	return m.MediaType
 }
 
 func isManifestType(t string) bool {
@@ -253,13 +260,9 @@ func (m *shape) mediaType() string {
 
 // children are what m points to in its own repository.
 func (m *manifest) children() []child {
-	var s shape
-	if json.Unmarshal(m.body, &s) != nil {
-		return nil
-	}
-	all := append(s.Layers, s.Manifests...)
-	if s.Config != nil {
-		all = append(all, *s.Config)
+	all := slices.Concat(m.shape.Layers, m.shape.Manifests)
+	if m.shape.Config != nil {
+		all = append(all, *m.shape.Config)
 	}
 	var out []child
 	for _, c := range all {

@@ -7,10 +7,8 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"strconv"
 	"strings"
 
-	"github.com/entrepot/entrepot/hosts"
 	"github.com/entrepot/entrepot/proxy/upstream"
 )
 
@@ -99,7 +97,7 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, rewrite func(*http.Re
 			if q.kind == kindTags || q.kind == kindReferrers {
 				return boundListing(resp)
 			}
-			return nil
+			return s.realmInTrouble(q, resp)
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			s.passFailed(q, w, r, err)
@@ -127,7 +125,11 @@ func (s *Server) passLook(q *request, w *countingWriter, r *http.Request, path s
 		s.plainRealm(q, resp.Header)
 	}
 	if resp.StatusCode >= 300 {
-		q.fail(w, r, takeAnswer(u, resp))
+		if a := takeAnswer(u, resp); troubled(a) {
+			s.passFailed(q, w, r, a)
+		} else {
+			q.fail(w, r, a)
+		}
 		return
 	}
 	h := w.Header()
@@ -144,37 +146,6 @@ func (s *Server) passLook(q *request, w *countingWriter, r *http.Request, path s
 		q.err = err
 		panic(http.ErrAbortHandler)
 	}
-}
-
-// passFailed answers for a registry that cannot be asked. A client that begins a pull with a ping or a token must not fail there when
-// all it wants is held here: the ping gets a yes, the token is one that proves nothing, so that what it opens is what everybody reads.
-func (s *Server) passFailed(q *request, w http.ResponseWriter, r *http.Request, err error) {
-	switch {
-	case q.brokenOff() && r.Context().Err() == nil:
-		q.refuse(w, http.StatusBadRequest, codeSizeInvalid, errUnsent.Error())
-	case q.reg.Mode != hosts.Cache || r.Context().Err() != nil:
-		q.fail(w, r, err)
-	case q.kind == kindPing:
-		q.err = err
-		q.outcome(w, cacheStale)
-		s.servePing(w)
-	case q.kind == kindToken:
-		q.err = err
-		s.serveToken(q, w)
-	default:
-		q.fail(w, r, err)
-	}
-}
-
-// serveToken answers in a realm's place. The token is worth nothing: it lives for the shortest time that clients respect.
-func (s *Server) serveToken(q *request, w http.ResponseWriter) {
-	const body = `{"token":"entrepot-offline","access_token":"entrepot-offline","expires_in":60}`
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("Cache-Control", "no-store")
-	q.outcome(w, cacheStale)
-	io.WriteString(w, body)
 }
 
 // ownLink makes the target of a Link field (RFC 8288), the next page of a list, lead here again: the path that the client asked for,

@@ -21,15 +21,15 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
 	"github.com/entrepot/entrepot/ca"
 	"github.com/entrepot/entrepot/cache"
 	"github.com/entrepot/entrepot/hosts"
 	"github.com/entrepot/entrepot/testdata/world"
+	"github.com/entrepot/entrepot/testdata/world/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
 
 // site is a small internet with one entrepot in it and its doors open on loopback.
 type site struct {
@@ -41,15 +41,24 @@ type site struct {
 	log    *logLines
 	doors  map[string]string // door → address
 	dir    string
+	keep   cache.Config // of the store
 	mu     sync.Mutex
 	client []func() // idle connections to drop at the end
-	cut    sync.Map // host → the error of every dial to it; see severed
+	cut    sync.Map // host → the error of every dial to it, or where it leads; see severed
 }
 
 // newSite builds one. change, where given, has the last word on the configuration.
 func newSite(t testing.TB, change ...func(*Config)) *site {
 	t.Helper()
-	st := &site{t: t, world: world.New(t, world.Options{}), log: &logLines{}, dir: t.TempDir()}
+	return newSiteKeeping(t, cache.Config{MaxSize: 1 << 30}, change...)
+}
+
+// newSiteKeeping builds one whose store is told what to do, but for its reports, which go to the log.
+func newSiteKeeping(t testing.TB, keep cache.Config, change ...func(*Config)) *site {
+	t.Helper()
+	st := &site{t: t, world: world.New(t, world.Options{}), log: &logLines{}, dir: t.TempDir(), keep: keep}
+	log := zerolog.New(st.log)
+	st.keep.Report = func(what string, err error) { log.Warn().Err(err).Msg("cache: " + what) }
 	st.start(change...)
 	return st
 }
@@ -58,7 +67,7 @@ func (st *site) start(change ...func(*Config)) {
 	t := st.t
 	t.Helper()
 	var err error
-	if st.store, err = cache.Open(st.dir+"/cache", cache.Config{MaxSize: 1 << 30}); err != nil {
+	if st.store, err = cache.Open(st.dir+"/cache", st.keep); err != nil {
 		t.Fatal(err)
 	}
 	if st.ca, err = ca.Open(ca.Config{Dir: st.dir + "/ca"}); err != nil {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/rs/zerolog"
 
+	"github.com/entrepot/entrepot/ca"
 	"github.com/entrepot/entrepot/testdata/world"
 )
 
@@ -25,8 +27,9 @@ var outages = map[string]func(st *site, host string){
 	"cut": func(st *site, host string) {
 		st.world.Host(host).Fault(world.Fault{Kind: world.Cut, At: -1, Times: -1})
 	},
-	"refused": func(st *site, host string) { st.cutOff(host, nil) },
-	"timeout": func(st *site, host string) { st.cutOff(host, os.ErrDeadlineExceeded) },
+	"refused":    func(st *site, host string) { st.cutOff(host, nil) },
+	"timeout":    func(st *site, host string) { st.cutOff(host, os.ErrDeadlineExceeded) },
+	"distrusted": func(st *site, host string) { st.impersonate(host) },
 	"no name": func(st *site, host string) {
 		st.cutOff(host, &net.DNSError{Err: "server misbehaving", Name: host, IsTemporary: true})
 	},
@@ -46,14 +49,35 @@ func (st *site) cutOff(host string, err error) {
 	st.cut.Store(host, err)
 }
 
+// impersonate lets every new connection to host lead to somebody whose certificate nobody trusts.
+func (st *site) impersonate(host string) {
+	st.t.Helper()
+	other, err := ca.Open(ca.Config{Dir: st.t.TempDir()})
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	leaf, err := other.Certificate(host)
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	st.server.upstream.Close()
+	st.cut.Store(host, st.target(func(c *net.TCPConn) {
+		tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*leaf}}).Handshake()
+		c.Close()
+	}))
+}
+
 // severed is a dialler that fails for the hosts in st.cut.
 func severed(st **site) func(*Config) {
 	return func(c *Config) {
 		played := c.Dial
 		c.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if *st != nil {
-				if err, ok := (*st).cut.Load(hostOf(addr)); ok {
-					return nil, &net.OpError{Op: "dial", Net: network, Err: err.(error)}
+				switch cut, _ := (*st).cut.Load(hostOf(addr)); cut := cut.(type) {
+				case error:
+					return nil, &net.OpError{Op: "dial", Net: network, Err: cut}
+				case string:
+					return (&net.Dialer{}).DialContext(ctx, network, cut)
 				}
 			}
 			return played(ctx, network, addr)
@@ -103,7 +127,7 @@ func TestNoIsNoOutage(t *testing.T) {
 		st := newSite(t)
 		clock := st.clock()
 		st.world.Push(t, "mcr.microsoft.com/app:v1", world.Image(t, 1, 50<<10))
-		for _, w := range ways[:2] {
+		for _, w := range ways {
 			rt := st.by(w)
 			url := st.url(w, "mcr.microsoft.com", "app/manifests/v1")
 			ask(t, rt, "GET", url, accepting...)

@@ -136,15 +136,15 @@ func (s *Server) mayStandIn(q *request, r *http.Request, held cache.Tag, rule ho
 	return now.Sub(held.Seen) < rule.MaxStale && s.provenBefore(q, r, now)
 }
 
-// sendTag answers from what is held, and tells whether it could: the content of a remembered tag may have been evicted, in which case
-// HEAD is answered all the same.
+// sendTag answers from what is held, and tells whether it could: the content of a remembered tag may have been evicted. A HEAD is
+// answered all the same, unless upstream is gone: it would send the client here for what nobody can bring (distribution #1356).
 func (s *Server) sendTag(q *request, w *countingWriter, r *http.Request, t cache.Tag, word string) bool {
 	m, err := s.storedManifest(t.Digest)
 	switch {
 	case err == nil:
 		m.mediaType = t.MediaType
 		s.noteManifest(q, m)
-	case r.Method == http.MethodHead && t.Size > 0:
+	case r.Method == http.MethodHead && t.Size > 0 && word != cacheStale:
 	default:
 		return false
 	}
@@ -235,10 +235,7 @@ func (s *Server) getTag(ctx context.Context, q *request, r *http.Request) (cache
 	if err != nil {
 		return cache.Tag{}, &upstream.Error{Registry: q.registry, Host: resp.Request.URL.Host, Err: err}
 	}
-	t, err := judgeManifest(body, mediaType(resp))
-	if err == nil {
-		err = sameDigest(body, digestOf(resp))
-	}
+	t, err := judgeManifest(body, mediaType(resp), digestOf(resp))
 	if err != nil {
 		return cache.Tag{}, &upstream.Error{Registry: q.registry, Host: resp.Request.URL.Host, Err: err}
 	}
@@ -249,15 +246,17 @@ func (s *Server) getTag(ctx context.Context, q *request, r *http.Request) (cache
 	return cache.Tag{Digest: d, MediaType: t, Size: int64(len(body)), Seen: s.now()}, nil
 }
 
-// sameDigest refuses what has been damaged on the way: a manifest that is got by tag has nobody else to notice.
-func sameDigest(body []byte, said cache.Digest) error {
-	switch is := cache.DigestOf(body); {
-	case len(body) > maxManifest:
-		return fmt.Errorf("%w: more than %d bytes", errNoManifest, maxManifest)
-	case strings.HasPrefix(said.String(), "sha256:") && said != is:
-		return fmt.Errorf("a manifest was said to be %s, and is %s: %w", said, is, cache.ErrMismatch)
+// judgeManifest is what body is. It refuses what has been damaged on the way, since a manifest that is got by tag has nobody else to
+// notice.
+func judgeManifest(body []byte, mediaType string, said cache.Digest) (string, error) {
+	m, err := parseManifest(body)
+	if err != nil {
+		return "", err
 	}
-	return nil
+	if is := cache.DigestOf(body); strings.HasPrefix(said.String(), "sha256:") && said != is {
+		return "", fmt.Errorf("a manifest was said to be %s, and is %s: %w", said, is, cache.ErrMismatch)
+	}
+	return m.judge(mediaType)
 }
 
 // remember keeps t, and forgets the other variant if this client would have taken that too: upstream prefers t now.

@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/entrepot/entrepot/testdata/pebble"
+	"github.com/entrepot/entrepot/testdata/world/leaks"
 )
 
 // asCommand makes the test binary behave as the command, so that scenarios run the real thing: its exit
@@ -26,7 +25,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
 	}
-	goleak.VerifyTestMain(m, pebble.Endless())
+	leaks.VerifyTestMain(m, pebble.Endless())
 }
 
 // command is the program, ready to run with no environment but env.

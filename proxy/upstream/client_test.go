@@ -8,13 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/entrepot/entrepot/hosts"
 	"github.com/entrepot/entrepot/testdata/world"
+	"github.com/entrepot/entrepot/testdata/world/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
 
 // port is a world with a client in front of it.
 type port struct {

@@ -4,17 +4,16 @@ import (
 	"io"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/entrepot/entrepot/testdata/world"
+	"github.com/entrepot/entrepot/testdata/world/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
 
 // pull fetches all of an image the way crane does, checks every digest, and
 // gives the image's own.

@@ -7,12 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/entrepot/entrepot/testdata/world"
+	"github.com/entrepot/entrepot/testdata/world/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
 
 func TestControl(t *testing.T) {
 	w := world.New(t, world.Options{})
