@@ -170,7 +170,7 @@ func (a *access) size(q *request, d cache.Digest) int64 {
 // noteManifest remembers, beyond a restart, that the repository holds this manifest, and what it points to.
 func (a *access) noteManifest(q *request, m *manifest, now time.Time) error {
 	a.holds.Add(holding{q.registry, q.repo, m.digest}, int64(len(m.body)))
-	for _, c := range m.children() {
+	for _, c := range m.children {
 		a.holds.Add(holding{q.registry, q.repo, c.digest}, c.size)
 	}
 	if _, err := a.store.Tag(q.manifestKey(m.digest)); err == nil {

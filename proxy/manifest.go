@@ -27,16 +27,26 @@ const (
 	manifestTypes = typeOCIIndex + ", " + typeDockerList + ", " + typeOCIManifest + ", " + typeDockerManifest
 )
 
-// manifest is one as it stands: never changed, never trimmed.
+// manifest is one as it stands: never changed, never trimmed. Requests share it.
 type manifest struct {
 	digest    cache.Digest
 	mediaType string
 	body      []byte
 	outcome   cache.Outcome
+	children  []child // what it points to in its own repository
+	fields    fields
+	length    []string // Content-Length
 }
 
 // serveManifest answers GET and HEAD of a manifest by digest, which never gets old.
 func (s *Server) serveManifest(q *request, w *countingWriter, r *http.Request) {
+	if s.access.knows(q, q.digest) && s.access.proven(q, r, s.now()) { // nobody has to be asked, so there is no wait to limit
+		if m, _ := s.heldManifest(q, r); m != nil {
+			q.outcome(w, cacheHit)
+			sendManifest(w, r, m, m.mediaType)
+			return
+		}
+	}
 	r, _, done := s.waits.limit(r)
 	defer done()
 	m, err := s.heldManifest(q, r)
@@ -52,32 +62,40 @@ func (s *Server) serveManifest(q *request, w *countingWriter, r *http.Request) {
 		return
 	}
 	q.outcome(w, outcomes[m.outcome])
-	s.sendManifest(q, w, r, m)
+	sendManifest(w, r, m, m.mediaType)
 }
 
 // heldManifest is the manifest if we hold it and this caller may have it; nil if we do not hold it.
 func (s *Server) heldManifest(q *request, r *http.Request) (*manifest, error) {
-	m, err := s.storedManifest(q.digest)
+	m, anew, err := s.storedManifest(q.digest)
 	if err != nil {
 		return nil, nil
 	}
 	if err := s.mayRead(q, r); err != nil {
 		return nil, err
 	}
-	s.noteManifest(q, m)
+	s.noteHeld(q, m, anew)
 	s.probe(q, q.ref)
 	return m, nil
+}
+
+// noteHeld is noteManifest for one that was held: once for each repository, and from time to time so that what is in use stays
+// remembered, since a manifest of fifty layers makes it the dearest part of a hit.
+func (s *Server) noteHeld(q *request, m *manifest, anew bool) {
+	if anew || s.access.size(q, m.digest) == 0 {
+		s.noteManifest(q, m)
+	}
 }
 
 // noteManifest remembers that the repository holds m. What the manifests in an index point to is remembered with it, once: a dockerd
 // that still has them asks for the tag and then for blobs, and after a restart only the manifests are known to be the repository's.
 func (s *Server) noteManifest(q *request, m *manifest) {
 	if s.access.size(q, m.digest) == 0 && variantOf(m.mediaType) == "index" {
-		for _, c := range m.children() {
+		for _, c := range m.children {
 			if _, err := s.cfg.Store.Tag(q.manifestKey(c.digest)); err != nil {
 				continue
 			}
-			if held, err := s.storedManifest(c.digest); err == nil {
+			if held, _, err := s.storedManifest(c.digest); err == nil {
 				s.noteManifest(q, held)
 			}
 		}
@@ -129,13 +147,29 @@ func (s *Server) manifest(ctx context.Context, q *request, r *http.Request, d ca
 	return m, nil
 }
 
-// storedManifest reads one that is held.
-func (s *Server) storedManifest(d cache.Digest) (*manifest, error) {
+// storedManifest is one that is held, from memory or read from the store; anew tells that the store was asked.
+func (s *Server) storedManifest(d cache.Digest) (m *manifest, anew bool, err error) {
+	now := s.now()
+	m, due := s.recent.get(d, now)
+	if m != nil && !due {
+		return m, false, nil
+	}
 	b, err := s.cfg.Store.Lookup(d)
 	if err != nil {
-		return nil, err
+		s.recent.drop(d)
+		return nil, true, err
 	}
-	return s.readManifest(b)
+	if m != nil {
+		err = b.Close()
+	} else {
+		m, err = s.readManifest(b)
+	}
+	if err != nil {
+		s.recent.drop(d)
+		return nil, true, err
+	}
+	s.recent.put(m, now)
+	return m, true, nil
 }
 
 var (
@@ -159,18 +193,24 @@ func (s *Server) readManifest(b *cache.Blob) (*manifest, error) {
 		s.log.Warn().Stringer("digest", b.Digest).Msg("cache: a manifest is damaged on disk: it is dropped and fetched again")
 		return nil, errors.Join(fmt.Errorf("%w any more", errNoManifest), s.cfg.Store.Remove(b.Digest))
 	}
-	t := statedType(body) // the bytes are the digest's: they know better than a header that came with them once
+	var is shape
+	if err := json.Unmarshal(body, &is); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoManifest, err)
+	}
+	t := is.MediaType // the bytes are the digest's: they know better than a header that came with them once
 	if t == "" {
 		t = b.MediaType
 	}
 	if t == "" {
 		t = s.cfg.Store.MediaType(b.Digest)
 	}
-	m := &manifest{digest: b.Digest, mediaType: t, body: body, outcome: b.Outcome}
-	if m.mediaType, err = judgeManifest(body, t); err != nil {
+	if t, err = is.judge(t); err != nil {
 		return nil, err
 	}
-	return m, nil
+	return &manifest{
+		digest: b.Digest, mediaType: t, body: body, outcome: b.Outcome, children: is.children(),
+		fields: describing(b.Digest, t), length: []string{strconv.Itoa(len(body))},
+	}, nil
 }
 
 // shape is as much of a manifest as is needed to tell what it is and what it points to.
@@ -208,6 +248,10 @@ func judgeManifest(body []byte, said string) (string, error) {
 	if err := json.Unmarshal(body, &m); err != nil {
 		return "", fmt.Errorf("%w: %w", errNoManifest, err)
 	}
+	return m.judge(said)
+}
+
+func (m *shape) judge(said string) (string, error) {
 	if len(m.Manifests) > 0 && (len(m.Layers) > 0 || m.Config != nil) {
 		return "", fmt.Errorf("%w: it has both layers and manifests, which clients read differently (CVE-2021-41190)", errNoManifest)
 	}
@@ -223,13 +267,6 @@ func judgeManifest(body []byte, said string) (string, error) {
 		return said, nil
 	}
 	return is, nil
-}
-
-// statedType is what body says of itself, if anything.
-func statedType(body []byte) string {
-	var m shape
-	json.Unmarshal(body, &m) // nothing is stated by what cannot be read
-	return m.MediaType
 }
 
 func isManifestType(t string) bool {
@@ -251,12 +288,8 @@ func (m *shape) mediaType() string {
 	return ""
 }
 
-// children are what m points to in its own repository.
-func (m *manifest) children() []child {
-	var s shape
-	if json.Unmarshal(m.body, &s) != nil {
-		return nil
-	}
+// children are what s points to in its own repository.
+func (s *shape) children() []child {
 	all := append(s.Layers, s.Manifests...)
 	if s.Config != nil {
 		all = append(all, *s.Config)
@@ -271,14 +304,17 @@ func (m *manifest) children() []child {
 }
 
 // sendManifest writes m with the fields that clients depend on: digest, exact type, exact length.
-func (s *Server) sendManifest(q *request, w http.ResponseWriter, r *http.Request, m *manifest) {
-	describe(w, m.digest, m.mediaType)
+func sendManifest(w http.ResponseWriter, r *http.Request, m *manifest, mediaType string) {
+	m.fields.set(w.Header())
+	if mediaType != m.mediaType {
+		w.Header().Set("Content-Type", mediaType)
+	}
 	if matches(r.Header.Get("If-None-Match"), m.digest) {
 		w.Header().Del("Content-Type")
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(m.body)))
+	w.Header()["Content-Length"] = m.length
 	if r.Method == http.MethodGet {
 		w.Write(m.body)
 	}
@@ -286,7 +322,7 @@ func (s *Server) sendManifest(q *request, w http.ResponseWriter, r *http.Request
 
 // matches reads If-None-Match (RFC 9110, section 13.1.2).
 func matches(field string, d cache.Digest) bool {
-	for _, tag := range strings.Split(field, ",") {
+	for tag := range strings.SplitSeq(field, ",") {
 		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
 		if tag == "*" || strings.Trim(tag, `"`) == d.String() {
 			return true
