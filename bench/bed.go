@@ -21,7 +21,6 @@ type bed struct {
 	progress     io.Writer
 	trust        *trust
 	origin       *origin
-	entrepot     string
 	tools        string
 	registryKeys string // more lines for each registry in entrepot's configuration
 	names        int    // host names that were used up
@@ -39,7 +38,7 @@ func newBed(ctx context.Context, o options, scratch string, progress io.Writer) 
 	if err != nil {
 		return nil, err
 	}
-	return &bed{ctx: ctx, options: o, scratch: scratch, progress: progress, trust: t, origin: origin, entrepot: o.entrepot, tools: o.tools, images: map[string]*image{}}, nil
+	return &bed{ctx: ctx, options: o, scratch: scratch, progress: progress, trust: t, origin: origin, tools: o.tools, images: map[string]*image{}}, nil
 }
 
 func (b *bed) close() { b.origin.close() }
@@ -59,7 +58,8 @@ type contender struct {
 
 func (b *bed) contenders() []contender {
 	all := []contender{
-		{"entrepot", []string{b.entrepot}, startEntrepot},
+		{"entrepot", []string{b.options.entrepot}, startEntrepot},
+		{"other", []string{b.options.other}, startEntrepot},
 		{"nginx", []string{"/usr/sbin/nginx"}, startNginx},
 		{"registry", []string{filepath.Join(b.tools, "registry")}, startRegistry},
 		{"squid", []string{"/usr/sbin/squid", "/usr/lib/squid/security_file_certgen"}, startSquid},
@@ -67,7 +67,7 @@ func (b *bed) contenders() []contender {
 	}
 	var some []contender
 	for _, c := range all {
-		if len(b.options.servers) > 0 && !slices.Contains(b.options.servers, c.name) {
+		if len(b.options.servers) > 0 && !slices.Contains(append(b.options.servers, "other"), c.name) || c.name == "other" && b.options.other == "" {
 			continue
 		}
 		if i := slices.IndexFunc(c.needs, missing); i >= 0 {
@@ -144,7 +144,7 @@ func (b *bed) runFamily(f family) (table, error) {
 		}
 	}()
 	for _, c := range b.contenders() {
-		if len(f.servers) > 0 && !slices.Contains(f.servers, c.name) {
+		if len(f.servers) > 0 && !slices.Contains(append(f.servers, "other"), c.name) {
 			continue
 		}
 		s, err := b.start(c)
@@ -186,7 +186,7 @@ func (b *bed) runScenario(sc scenario, servers []*server) (result, error) {
 			case err == nil:
 				r.samples[s.name] = append(r.samples[s.name], one.sample)
 			case errors.Is(err, errNotForIt):
-			case s.name == "entrepot" || b.ctx.Err() != nil:
+			case s.isOurs() || b.ctx.Err() != nil:
 				return r, fmt.Errorf("%s, by %s: %w", s.name, w.name, err)
 			default: // what others cannot do is worth a line in the report, and no more
 				fmt.Fprintf(b.progress, "bench: %s: %s fails: %v\n", sc.name, s.name, err)

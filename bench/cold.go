@@ -279,7 +279,7 @@ func farRange(t *turn) error {
 
 func fillToDisk(t *turn) error {
 	const size = 1 << 30
-	if t.server.name != "entrepot" {
+	if !t.server.isOurs() {
 		return errNotForIt
 	}
 	i, err := t.fresh(size)

@@ -22,7 +22,11 @@ func startEntrepot(b *bed, s *server) error {
 	}
 	a := freeAddrs(4)
 	data := filepath.Join(s.dir, "data")
-	err := s.spawn(b.entrepot, nil, "serve", "--config", config, "--data-dir", data, "--log-format", "json",
+	program := b.options.entrepot
+	if s.name == "other" {
+		program = b.options.other
+	}
+	err := s.spawn(program, nil, "serve", "--config", config, "--data-dir", data, "--log-format", "json",
 		"--proxy-listen", a[0], "--mirror-listen", a[1], "--tls-listen", a[2], "--admin-listen", a[3])
 	if err != nil {
 		return err
@@ -44,6 +48,9 @@ func startEntrepot(b *bed, s *server) error {
 	}
 	return nil
 }
+
+// isOurs tells whether s is entrepot, of whatever build.
+func (s *server) isOurs() bool { return s.name == "entrepot" || s.name == "other" }
 
 // ready waits until entrepot says that it is.
 func (s *server) ready() error {

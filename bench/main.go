@@ -38,6 +38,7 @@ type options struct {
 	rounds   int
 	objects  int // of the restart scenario
 	entrepot string
+	other    string // another build of it, or ""
 	tools    string // where the install script put what is built from source
 	scratch  string
 	out      string // a Markdown file; "" for none
@@ -53,6 +54,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each scenario is run")
 	flags.IntVar(&o.objects, "objects", 1_000_000, "how many objects there are at a restart")
 	flags.StringVar(&o.entrepot, "entrepot", "bin/entrepot", "the `program` to measure")
+	flags.StringVar(&o.other, "other", "", "another build of the `program`, to be measured beside it under the name other")
 	flags.StringVar(&o.tools, "tools", "bin/tools", "the `directory` with registry in it")
 	flags.StringVar(&o.scratch, "scratch", os.TempDir(), "a `directory` on the disk to measure, with 10 GB free")
 	flags.StringVar(&o.out, "out", "", "write the tables to this `file`, in place of those that are there")
