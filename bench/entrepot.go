@@ -12,11 +12,8 @@ import (
 // registry, and a log line for each request.
 func startEntrepot(b *bed, s *server) error {
 	config := filepath.Join(s.dir, "entrepot.yaml")
-	rules := ""
-	for _, name := range []string{hostName, "*." + hostName} {
-		rules += fmt.Sprintf("  - name: %q\n    upstream: https://%s\n    ca-file: %s\n    allow-net: [127.0.0.0/8]\n", name, b.origin.addr, b.trust.rootFile)
-		rules += b.registryKeys
-	}
+	rules := fmt.Sprintf("  - name: %s\n    hosts: [%[1]s, \"*.%[1]s\"]\n    upstream: https://%s\n    ca-file: %s\n    allow-net: [127.0.0.0/8]\n",
+		hostName, b.origin.addr, b.trust.rootFile) + b.registryKeys
 	if err := os.WriteFile(config, []byte("allow-net: [127.0.0.0/8]\nregistry:\n"+rules), 0o644); err != nil {
 		return err
 	}

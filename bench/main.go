@@ -42,7 +42,8 @@ type options struct {
 	tools    string // where the install script put what is built from source
 	scratch  string
 	out      string // a Markdown file; "" for none
-	gate     string // the file with the last numbers to compare with; "" for no comparison
+	gate     string // the file with the last ratios to compare with; "" for no comparison
+	note     string // the file to write them to; "" for none
 	keep     bool
 }
 
@@ -58,7 +59,8 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.tools, "tools", "bin/tools", "the `directory` with registry in it")
 	flags.StringVar(&o.scratch, "scratch", os.TempDir(), "a `directory` on the disk to measure, with 10 GB free")
 	flags.StringVar(&o.out, "out", "", "write the tables to this `file`, in place of those that are there")
-	flags.StringVar(&o.gate, "gate", "", "compare with the numbers in this `file`, and fail where they have become much worse")
+	flags.StringVar(&o.gate, "gate", "", "compare with the ratios in this `file`, and fail where they have become much worse")
+	flags.StringVar(&o.note, "note", "", "write the ratios to this `file`, for the next -gate")
 	flags.BoolVar(&o.keep, "keep", false, "keep what the servers wrote")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -104,8 +106,18 @@ func run(ctx context.Context, args []string, progress io.Writer) error {
 	if len(tables) == 0 {
 		return errors.New("no scenario has such a name")
 	}
+	return finish(o, tables, progress)
+}
+
+// finish does with the tables what was asked for.
+func finish(o options, tables []table, progress io.Writer) error {
 	if o.out != "" {
 		if err := writeReport(filepath.Clean(o.out), o, tables); err != nil {
+			return err
+		}
+	}
+	if o.note != "" {
+		if err := writeRatios(o.note, tables); err != nil {
 			return err
 		}
 	}
