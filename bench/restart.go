@@ -54,6 +54,9 @@ func restartLarge(t *turn) error {
 		}
 	}
 	t.sample[figTime] = time.Since(began).Seconds()
+	if err := t.rest(2 * time.Second); err != nil { // what the scan leaves behind is given back
+		return err
+	}
 	t.sample[figRSS] = float64(t.server.resident(false)) / mib
 	t.sample[figPeak] = float64(t.server.resident(true)) / mib
 	return nil
