@@ -4,13 +4,18 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
 SOAK ?= 10m
+BENCH ?= .
+ROUNDS ?= 3
+OUT ?=
+GATED = warm-(plain|h1|h2)-8|manifest-h1|connection-
+COUNT ?= 1
 
 # testdata is left out of ./... by the go command, so what is tested there is named.
 PACKAGES = ./... ./testdata/world/... ./testdata/pebble/...
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build build-race run test race lint fuzz bench e2e attack soak image binaries ci
+.PHONY: help build build-race run test race lint fuzz bench gate micro e2e attack soak image binaries ci
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,8 +56,16 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
-bench: ## run the benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
+bench: build ## compare with nginx, registry and squid; BENCH='warm-.*' chooses, ROUNDS=3, OUT=docs/performance.md keeps the tables
+	bench/install bin/tools
+	$(GO) run ./bench -scenarios '$(BENCH)' -rounds $(ROUNDS) -out '$(OUT)'
+
+gate: build ## fail where a hit costs much more CPU, in nginx's, than bench/last.json says it did
+	bench/install bin/tools
+	$(GO) run ./bench -scenarios '$(GATED)' -servers entrepot,nginx -rounds 3 -gate bench/last.json
+
+micro: ## run the Go benchmarks COUNT (1) times; `go tool benchstat OLD NEW` compares two outputs
+	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) $(PACKAGES)
 
 e2e: build build-race ## real clients, daemons and registries on loopback; installs them, needs root
 	testdata/e2e/install bin/tools

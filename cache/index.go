@@ -1,9 +1,10 @@
 package cache
 
 import (
+	"cmp"
 	"encoding/hex"
-	"hash/maphash"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,11 +12,10 @@ import (
 )
 
 // index accounts for what is on disk: sizes, their sum and the order of use. It is never asked whether something exists; only the
-// disk knows that. It is made for a million objects: an entry and its place in the map take less than 110 bytes.
+// disk knows that. It is made for a million objects: an entry and its place take 64 bytes, and 8 more where the table is just grown.
 type index struct {
 	mu      sync.Mutex
-	seed    maphash.Seed
-	places  map[uint64]uint32 // from the hash of a key to its entry; see place
+	places  places
 	blocks  [][]entry         // grown by whole blocks, so that growing copies nothing
 	vacant  uint32            // the first of the entries that are free, linked by newer
 	long    map[uint32]Digest // the sha512 digests, whose name does not fit in a key
@@ -65,7 +65,7 @@ func (d Digest) key() (k key) {
 func (d Digest) long() bool { return strings.HasPrefix(d.s, "sha512:") }
 
 func newIndex(limit int64, clock func() time.Time) *index {
-	x := &index{limit: limit, clock: clock, seed: maphash.MakeSeed(), places: map[uint64]uint32{}, long: map[uint32]Digest{}}
+	x := &index{limit: limit, clock: clock, places: newPlaces(), long: map[uint32]Digest{}}
 	x.partials = map[Digest]leftover{}
 	x.blocks = [][]entry{make([]entry, 1, blockSize)}
 	return x
@@ -73,15 +73,10 @@ func newIndex(limit int64, clock func() time.Time) *index {
 
 func (x *index) at(i uint32) *entry { return &x.blocks[i/blockSize][i%blockSize] }
 
-// place is where k stands in the map. Two keys of one place would cost the older its place in the account until the next start,
-// never a wrong byte; with 64 bits of a seeded hash that will not be seen.
-func (x *index) place(k key) uint64 { return maphash.Comparable(x.seed, k) }
-
 // find returns the entry of d and its number, nil when there is none.
 func (x *index) find(d Digest) (*entry, uint32) {
-	k := d.key()
-	i, ok := x.places[x.place(k)]
-	if !ok || x.at(i).key != k || (d.long() && x.long[i] != d) {
+	i := x.places.find(x, d.key())
+	if i == 0 || (d.long() && x.long[i] != d) {
 		return nil, 0
 	}
 	return x.at(i), i
@@ -96,7 +91,7 @@ func (x *index) insert(d Digest, size int64) uint32 {
 	}
 	e := x.at(i)
 	*e = entry{key: d.key(), size: size}
-	x.places[x.place(e.key)] = i
+	x.places.put(x, i)
 	if d.long() {
 		x.long[i] = d
 	}
@@ -214,7 +209,7 @@ func (x *index) remove(d Digest) {
 func (x *index) forget(i uint32) {
 	e := x.at(i)
 	x.unlink(i)
-	delete(x.places, x.place(e.key))
+	x.places.remove(x, i)
 	delete(x.long, i)
 	x.objects--
 	x.bytes -= e.size
@@ -228,19 +223,44 @@ func (x *index) forget(i uint32) {
 	x.vacant = i
 }
 
-// adopt takes in what the scan found, the oldest use first. What was used meanwhile is newer than all of it and keeps its place.
-func (x *index) adopt(found []object) {
+// aged is an entry that the scan has found, and its time of use.
+type aged struct{ used, entry uint32 }
+
+// adopt takes in what the scan found in one directory, as older than all that was used meanwhile, and notes it in list for inOrder.
+func (x *index) adopt(found []object, list []aged) []aged {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for i := len(found) - 1; i >= 0; i-- {
-		o := found[i]
+	for _, o := range found {
 		if e, _ := x.find(o.digest()); e != nil {
 			continue
 		}
 		n := x.insert(o.digest(), o.size)
 		x.at(n).used = uint32(o.used)
 		x.link(n, 0, x.at(0).newer)
+		list = append(list, aged{uint32(o.used), n})
 	}
+	return list
+}
+
+// orderStep is how many entries are put in order while everybody else waits: less than a millisecond's work.
+const orderStep = 1 << 12
+
+// inOrder puts what the scan has found into the order of use, once it has found all. What was used meanwhile is newer and keeps its
+// place.
+func (x *index) inOrder(list []aged) {
+	slices.SortFunc(list, func(a, b aged) int { return cmp.Compare(b.used, a.used) })
+	for part := range slices.Chunk(list, orderStep) {
+		x.mu.Lock()
+		for _, a := range part {
+			if e := x.at(a.entry); e.key != (key{}) && e.used == a.used { // neither removed nor used again
+				x.unlink(a.entry)
+				x.link(a.entry, 0, x.at(0).newer)
+			}
+		}
+		x.mu.Unlock()
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.scanned = true
 }
 

@@ -1,13 +1,12 @@
 package cache
 
 import (
-	"cmp"
 	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
+	"runtime/debug"
 	"strings"
 	"sync"
 )
@@ -39,36 +38,41 @@ func (x *index) object(i uint32) object {
 // scan accounts for what an earlier process left, oldest use first, and prunes the partials. Nothing waits for it.
 func (s *Store) scan() {
 	defer close(s.scanned)
-	var found []object
+	var found []aged
 	for _, algorithm := range []string{"sha256", "sha512"} {
-		found = append(found, s.scanAlgorithm(algorithm)...)
+		found = s.scanAlgorithm(algorithm, found)
 	}
-	slices.SortFunc(found, func(a, b object) int { return cmp.Compare(a.used, b.used) })
-	s.index.adopt(found)
+	s.index.inOrder(found)
+	if len(found) > manyObjects {
+		debug.FreeOSMemory()
+	}
 	s.scanPartials()
 	s.scanTags()
 	s.sweep()
 }
 
-// scanAlgorithm reads the shards with a few goroutines and waits for them.
-func (s *Store) scanAlgorithm(algorithm string) []object {
+// manyObjects is from when on reading the directories has left so much garbage that it is given back to the system at once.
+const manyObjects = 100_000
+
+// scanAlgorithm reads the shards with a few goroutines, waits for them and adds to found. Each shard goes into the account as soon as
+// it is read: a list of all objects would take more memory than the account.
+func (s *Store) scanAlgorithm(algorithm string, found []aged) []aged {
 	root := filepath.Join(s.dir.dir, "blobs", algorithm)
 	shards, err := os.ReadDir(root)
 	if err != nil {
-		return nil // nothing of this kind was ever kept
+		return found // nothing of this kind was ever kept
 	}
 	var (
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		found []object
-		todo  = make(chan string)
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		todo = make(chan string)
 	)
 	for range scanners {
 		wg.Go(func() {
 			for dir := range todo {
 				part := s.scanShard(algorithm, dir)
 				mu.Lock()
-				found = append(found, part...)
+				found = s.index.adopt(part, found)
 				mu.Unlock()
 			}
 		})

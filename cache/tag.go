@@ -72,11 +72,11 @@ func (t tags) lock(k Key) *sync.Mutex {
 // still held is for the caller to ask, see [Store.Has].
 func (s *Store) Tag(k Key) (Tag, error) {
 	if t, ok := s.tags.recent.Get(k); ok {
-		return t, nil
+		return t, t.found()
 	}
 	defer s.tags.lock(k).Unlock()
 	if t, ok := s.tags.recent.Get(k); ok {
-		return t, nil
+		return t, t.found()
 	}
 	name := s.dir.tag(k)
 	is, t, err := readTag(name)
@@ -88,10 +88,20 @@ func (s *Store) Tag(k Key) (Tag, error) {
 			s.report("read a tag of "+k.Repo, err)
 			s.disk.remove(name)
 		}
-		return Tag{}, fmt.Errorf("tag %s of %s/%s: %w", k.Tag, k.Registry, k.Repo, fs.ErrNotExist)
+		s.tags.recent.Add(k, Tag{})
+		return Tag{}, fs.ErrNotExist
 	}
 	s.tags.recent.Add(k, t)
 	return t, nil
+}
+
+// found is nil for a tag. What is not there is remembered too, as the zero Tag: most tags have one variant only, and looking for the
+// other on disk would be a third of a hit's time.
+func (t Tag) found() error {
+	if t.Digest.IsZero() {
+		return fs.ErrNotExist
+	}
+	return nil
 }
 
 func readTag(name string) (Key, Tag, error) {

@@ -272,10 +272,10 @@ func TestIndexIsSmall(t *testing.T) {
 	}
 	before := heap()
 	x := newIndex(1<<40, time.Now)
-	x.adopt(found)
+	x.adopt(found, nil)
 	got := (heap() - before) / n
-	if got > 110 {
-		t.Errorf("an object takes %d bytes, want at most 110", got)
+	if got > 72 {
+		t.Errorf("an object takes %d bytes, want at most 72", got)
 	}
 	t.Logf("%d bytes an object", got)
 	runtime.KeepAlive(found)

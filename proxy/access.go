@@ -65,15 +65,17 @@ func newAccess(store *cache.Store) *access {
 
 // fingerprint is of the credential by which upstream is asked for the caller: his own, or ours if he may have what that reads.
 func (a *access) fingerprint(q *request, r *http.Request) fingerprint {
+	bears := bearsCredential(r)
+	if !bears && !q.entitled {
+		return fingerprint{}
+	}
 	m := hmac.New(sha256.New, a.key)
 	switch {
-	case bearsCredential(r):
+	case bears:
 		// All of the fields, since all are sent on: a first one that is empty must not hide a second.
 		m.Write([]byte(strings.Join(r.Header.Values("Authorization"), "\n")))
-	case q.entitled:
-		fmt.Fprintf(m, "\x00%q", q.own) // no field can hold a zero byte: nobody can send what is taken for ours
 	default:
-		return fingerprint{}
+		fmt.Fprintf(m, "\x00%q", q.own) // no field can hold a zero byte: nobody can send what is taken for ours
 	}
 	return fingerprint(m.Sum(nil)[:16])
 }
@@ -170,7 +172,7 @@ func (a *access) size(q *request, d cache.Digest) int64 {
 // noteManifest remembers, beyond a restart, that the repository holds this manifest, and what it points to.
 func (a *access) noteManifest(q *request, m *manifest, now time.Time) error {
 	a.holds.Add(holding{q.registry, q.repo, m.digest}, int64(len(m.body)))
-	for _, c := range m.children() {
+	for _, c := range m.children {
 		a.holds.Add(holding{q.registry, q.repo, c.digest}, c.size)
 	}
 	if _, err := a.store.Tag(q.manifestKey(m.digest)); err == nil {

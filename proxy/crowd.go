@@ -19,6 +19,7 @@ type crowd struct {
 	patience time.Duration // of who waits
 	mu       sync.Mutex
 	of       map[netip.Prefix]*guest
+	free     []*guest // of clients that have left, to be used again: one that comes and goes costs no allocation
 }
 
 // guest is a client that has something under way.
@@ -74,7 +75,7 @@ func (c *crowd) arrive(p netip.Prefix) *guest {
 	defer c.mu.Unlock()
 	g := c.of[p]
 	if g == nil {
-		g = &guest{places: semaphore.NewWeighted(int64(c.most))}
+		g = c.welcome()
 		c.of[p] = g
 	}
 	if g.here >= 2*c.most {
@@ -84,11 +85,29 @@ func (c *crowd) arrive(p netip.Prefix) *guest {
 	return g
 }
 
+// maxFree is how many of those are kept.
+const maxFree = 64
+
+// welcome makes a guest, or takes one that is free. The caller holds mu.
+func (c *crowd) welcome() *guest {
+	last := len(c.free) - 1
+	if last < 0 {
+		return &guest{places: semaphore.NewWeighted(int64(c.most))}
+	}
+	g := c.free[last]
+	c.free = c.free[:last]
+	return g
+}
+
 func (c *crowd) part(p netip.Prefix, g *guest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if g.here--; g.here == 0 {
-		delete(c.of, p)
+	if g.here--; g.here > 0 {
+		return
+	}
+	delete(c.of, p)
+	if len(c.free) < maxFree {
+		c.free = append(c.free, g) // it has given back all its places
 	}
 }
 

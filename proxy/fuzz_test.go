@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"path"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -152,6 +153,26 @@ func FuzzOwnLink(f *testing.F) {
 	})
 }
 
+// FuzzNames compares the hand-written grammar with the text of the specification (OCI distribution-spec, "Pulling manifests").
+func FuzzNames(f *testing.F) {
+	name := regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tag := regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	for _, seed := range []string{
+		"library/alpine", "a", "", "a/", "/a", "a//b", "a__b", "a___b", "a--b", "a-_b", "a.b", "a..b", "a_", "-a", "A", "a/b.c_d/e---f", "v1.2-3_4", ".a", "é", "a\n",
+		strings.Repeat("a", maxTag), strings.Repeat("a", maxTag+1), strings.Repeat("a", maxName), strings.Repeat("a", maxName+1),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if got, want := validName(s), len(s) <= maxName && name.MatchString(s); got != want {
+			t.Errorf("name %q: got %v, want %v", s, got, want)
+		}
+		if got, want := validTag(s), tag.MatchString(s); got != want {
+			t.Errorf("tag %q: got %v, want %v", s, got, want)
+		}
+	})
+}
+
 func FuzzJudgeManifest(f *testing.F) {
 	for _, seed := range []string{
 		`{"schemaVersion":2,"mediaType":"` + typeOCIIndex + `","manifests":[]}`, `{"schemaVersion":2,"config":{},"layers":[]}`, `{"schemaVersion":1}`,
@@ -172,7 +193,7 @@ func FuzzJudgeManifest(f *testing.F) {
 		if !isManifestType(kind) || strings.HasPrefix(kind, typeDockerSchema1) {
 			t.Errorf("%q said to be %q: got %q", body, said, kind)
 		}
-		for _, c := range (&manifest{shape: m}).children() {
+		for _, c := range m.children() {
 			if c.digest.IsZero() || c.size < 0 {
 				t.Errorf("%q: got the child %+v", body, c)
 			}

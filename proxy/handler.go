@@ -15,12 +15,15 @@ import (
 // truth where the two disagree.
 func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	conn := r.Context().Value(wireKey{}).(*wire)
-	q := &request{door: conn.door, kind: kindOther}
 	if r.Method == http.MethodConnect { // 1
 		s.serveConnect(rw, r)
 		return
 	}
-	w := &countingWriter{ResponseWriter: rw, secure: r.TLS != nil, watch: watch{patience: s.cfg.ReaderPatience}}
+	both := &exchange{
+		request{door: conn.door, kind: kindOther},
+		countingWriter{ResponseWriter: rw, secure: r.TLS != nil, watch: watch{patience: s.cfg.ReaderPatience}},
+	}
+	q, w := &both.request, &both.countingWriter
 	defer s.finish(q, w, r, s.now())
 	at, ok := s.crowd.enter(r.Context(), r.RemoteAddr)
 	if !ok {
@@ -46,6 +49,12 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.serveRegistry(q, w, r, path)
+}
+
+// exchange is a request and its answer, made by one allocation.
+type exchange struct {
+	request
+	countingWriter
 }
 
 // serveRegistry is the list from where the registry is known.

@@ -28,17 +28,26 @@ const (
 	manifestTypes = typeOCIIndex + ", " + typeDockerList + ", " + typeOCIManifest + ", " + typeDockerManifest
 )
 
-// manifest is one as it stands: never changed, never trimmed.
+// manifest is one as it stands: never changed, never trimmed. Requests share it.
 type manifest struct {
 	digest    cache.Digest
 	mediaType string
 	body      []byte
-	shape     *shape
 	outcome   cache.Outcome
+	children  []child // what it points to in its own repository
+	fields    fields
+	length    []string // Content-Length
 }
 
 // serveManifest answers GET and HEAD of a manifest by digest, which never gets old.
 func (s *Server) serveManifest(q *request, w *countingWriter, r *http.Request) {
+	if s.access.knows(q, q.digest) && s.access.proven(q, r, s.now()) { // nobody has to be asked, so there is no wait to limit
+		if m, _ := s.heldManifest(q, r); m != nil {
+			q.outcome(w, cacheHit)
+			sendManifest(w, r, m, m.mediaType)
+			return
+		}
+	}
 	r, _, done := s.waits.limit(r)
 	defer done()
 	m, err := s.heldManifest(q, r)
@@ -54,32 +63,40 @@ func (s *Server) serveManifest(q *request, w *countingWriter, r *http.Request) {
 		return
 	}
 	q.outcome(w, outcomes[m.outcome])
-	s.sendManifest(q, w, r, m)
+	sendManifest(w, r, m, m.mediaType)
 }
 
 // heldManifest is the manifest if we hold it and this caller may have it; nil if we do not hold it.
 func (s *Server) heldManifest(q *request, r *http.Request) (*manifest, error) {
-	m, err := s.storedManifest(q.digest)
+	m, anew, err := s.storedManifest(q.digest)
 	if err != nil {
 		return nil, nil
 	}
 	if err := s.mayRead(q, r); err != nil {
 		return nil, err
 	}
-	s.noteManifest(q, m)
+	s.noteHeld(q, m, anew)
 	s.probe(q, q.ref)
 	return m, nil
+}
+
+// noteHeld is noteManifest for one that was held: once for each repository, and from time to time so that what is in use stays
+// remembered, since a manifest of fifty layers makes it the dearest part of a hit.
+func (s *Server) noteHeld(q *request, m *manifest, anew bool) {
+	if anew || s.access.size(q, m.digest) == 0 {
+		s.noteManifest(q, m)
+	}
 }
 
 // noteManifest remembers that the repository holds m. What the manifests in an index point to is remembered with it, once: a dockerd
 // that still has them asks for the tag and then for blobs, and after a restart only the manifests are known to be the repository's.
 func (s *Server) noteManifest(q *request, m *manifest) {
 	if s.access.size(q, m.digest) == 0 && variantOf(m.mediaType) == "index" {
-		for _, c := range m.children() {
+		for _, c := range m.children {
 			if _, err := s.cfg.Store.Tag(q.manifestKey(c.digest)); err != nil {
 				continue
 			}
-			if held, err := s.storedManifest(c.digest); err == nil {
+			if held, _, err := s.storedManifest(c.digest); err == nil {
 				s.noteManifest(q, held)
 			}
 		}
@@ -131,13 +148,29 @@ func (s *Server) manifest(ctx context.Context, q *request, r *http.Request, d ca
 	return m, nil
 }
 
-// storedManifest reads one that is held.
-func (s *Server) storedManifest(d cache.Digest) (*manifest, error) {
+// storedManifest is one that is held, from memory or read from the store; anew tells that the store was asked.
+func (s *Server) storedManifest(d cache.Digest) (m *manifest, anew bool, err error) {
+	now := s.now()
+	m, due := s.recent.get(d, now)
+	if m != nil && !due {
+		return m, false, nil
+	}
 	b, err := s.cfg.Store.Lookup(d)
 	if err != nil {
-		return nil, err
+		s.recent.drop(d)
+		return nil, true, err
 	}
-	return s.readManifest(b)
+	if m != nil {
+		err = b.Close()
+	} else {
+		m, err = s.readManifest(b)
+	}
+	if err != nil {
+		s.recent.drop(d)
+		return nil, true, err
+	}
+	s.recent.put(m, now)
+	return m, true, nil
 }
 
 var (
@@ -172,11 +205,13 @@ func (s *Server) readManifest(b *cache.Blob) (*manifest, error) {
 	if t == "" {
 		t = s.cfg.Store.MediaType(b.Digest)
 	}
-	m := &manifest{digest: b.Digest, body: body, shape: is, outcome: b.Outcome}
-	if m.mediaType, err = is.judge(t); err != nil {
+	if t, err = is.judge(t); err != nil {
 		return nil, err
 	}
-	return m, nil
+	return &manifest{
+		digest: b.Digest, mediaType: t, body: body, outcome: b.Outcome, children: is.children(),
+		fields: describing(b.Digest, t), length: []string{strconv.Itoa(len(body))},
+	}, nil
 }
 
 // shape is as much of a manifest as is needed to tell what it is and what it points to.
@@ -259,10 +294,10 @@ func (m *shape) mediaType() string {
 }
 
 // children are what m points to in its own repository.
-func (m *manifest) children() []child {
-	all := slices.Concat(m.shape.Layers, m.shape.Manifests)
-	if m.shape.Config != nil {
-		all = append(all, *m.shape.Config)
+func (m *shape) children() []child {
+	all := slices.Concat(m.Layers, m.Manifests)
+	if m.Config != nil {
+		all = append(all, *m.Config)
 	}
 	var out []child
 	for _, c := range all {
@@ -274,14 +309,17 @@ func (m *manifest) children() []child {
 }
 
 // sendManifest writes m with the fields that clients depend on: digest, exact type, exact length.
-func (s *Server) sendManifest(q *request, w http.ResponseWriter, r *http.Request, m *manifest) {
-	describe(w, m.digest, m.mediaType)
+func sendManifest(w http.ResponseWriter, r *http.Request, m *manifest, mediaType string) {
+	m.fields.set(w.Header())
+	if mediaType != m.mediaType {
+		w.Header().Set("Content-Type", mediaType)
+	}
 	if matches(r.Header.Get("If-None-Match"), m.digest) {
 		w.Header().Del("Content-Type")
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(m.body)))
+	w.Header()["Content-Length"] = m.length
 	if r.Method == http.MethodGet {
 		w.Write(m.body)
 	}
@@ -289,7 +327,7 @@ func (s *Server) sendManifest(q *request, w http.ResponseWriter, r *http.Request
 
 // matches reads If-None-Match (RFC 9110, section 13.1.2).
 func matches(field string, d cache.Digest) bool {
-	for _, tag := range strings.Split(field, ",") {
+	for tag := range strings.SplitSeq(field, ",") {
 		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
 		if tag == "*" || strings.Trim(tag, `"`) == d.String() {
 			return true

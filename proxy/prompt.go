@@ -24,7 +24,7 @@ func (p prompt) Write(b []byte) (int, error) {
 
 // ReadFrom implements io.ReaderFrom. There is nothing that the kernel could copy by itself.
 func (p prompt) ReadFrom(r io.Reader) (int64, error) {
-	return bigPieces(p).copy(p, r)
+	return copyPieces(p, r)
 }
 
 func (p prompt) flush() { http.NewResponseController(p.ResponseWriter).Flush() } // an error shows at the next write

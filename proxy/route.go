@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/entrepot/entrepot/cache"
@@ -50,14 +49,6 @@ type request struct {
 
 // byDigest tells whether the request names content rather than a tag.
 func (q *request) byDigest() bool { return !q.digest.IsZero() }
-
-// The grammar of names and tags (OCI distribution-spec, "Pulling manifests").
-var (
-	nameGrammar = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagGrammar  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-)
-
-const maxName = 255
 
 // malformed is a request that no registry could answer.
 type malformed struct{ code, message string }
@@ -111,7 +102,7 @@ func kindOfOther(path string) string {
 
 // check judges the parts against the grammar, so that nothing malformed reaches the cache or a registry's cached paths.
 func (q *request) check() error {
-	if len(q.repo) > maxName || !nameGrammar.MatchString(q.repo) {
+	if !validName(q.repo) {
 		return &malformed{codeNameInvalid, fmt.Sprintf("repository name %.80q is not valid: want lower-case path elements such as library/alpine", q.repo)}
 	}
 	switch q.kind {
@@ -136,7 +127,7 @@ func (q *request) checkReference() error {
 		q.digest = d
 		return nil
 	}
-	if !tagGrammar.MatchString(q.ref) {
+	if !validTag(q.ref) {
 		return &malformed{codeTagInvalid, fmt.Sprintf("tag %.80q is not valid: want at most 128 letters, digits, dots, dashes and underscores", q.ref)}
 	}
 	return nil

@@ -81,6 +81,7 @@ type Server struct {
 	access   *access
 	clients  *gate
 	admins   *gate
+	recent   *recent
 	lookups  singleflight.Group // questions about tags
 	budgets  budgets
 	waits    waits
@@ -145,6 +146,7 @@ func New(cfg Config) (*Server, error) {
 	s.metrics = newMetrics(s)
 	s.access = newAccess(cfg.Store)
 	s.clients, s.admins = newGate(cfg.Users), newGate(cfg.Admins)
+	s.recent = newRecent()
 	s.upstream = upstream.New(s.upstreamConfig())
 	s.tls = s.tlsConfig()
 	s.connect = s.newConnect()

@@ -34,19 +34,23 @@ func (q *request) key(variant string) cache.Key {
 // serveTag answers GET and HEAD of a manifest by tag. What was seen within --manifest-ttl is served at once; then one question, shared
 // by all who wait, tells whether the tag has moved; when upstream cannot say, what was seen last stands in for --max-stale.
 func (s *Server) serveTag(q *request, w *countingWriter, r *http.Request) {
-	r, _, done := s.waits.limit(r)
-	defer done()
 	held, have := s.heldTag(q, r)
 	rule, now := s.rule(q), s.now()
+	fresh := have && now.Sub(held.Seen) < rule.ManifestTTL && !wantsNew(r) && s.access.proven(q, r, now)
+	if fresh {
+		s.probe(q, q.ref)
+		if s.sendTag(q, w, r, held, cacheHit) {
+			return
+		}
+	}
+	r, _, done := s.waits.limit(r)
+	defer done()
+	if fresh { // evicted, or just being committed
+		s.fetchTag(q, w, r, held)
+		return
+	}
 	old := func(word string) bool {
 		return have && s.mayStandIn(q, r, held, rule, now) && s.sendTag(q, w, r, held, word)
-	}
-	if have && now.Sub(held.Seen) < rule.ManifestTTL && !wantsNew(r) && s.access.proven(q, r, now) {
-		s.probe(q, q.ref)
-		if !s.sendTag(q, w, r, held, cacheHit) { // evicted, or just being committed
-			s.fetchTag(q, w, r, held)
-		}
-		return
 	}
 	if s.budgets.resting(q.registry, now) && !wantsNew(r) && old(cacheStale) {
 		return
@@ -139,11 +143,10 @@ func (s *Server) mayStandIn(q *request, r *http.Request, held cache.Tag, rule ho
 // sendTag answers from what is held, and tells whether it could: the content of a remembered tag may have been evicted. A HEAD is
 // answered all the same, unless upstream is gone: it would send the client here for what nobody can bring (distribution #1356).
 func (s *Server) sendTag(q *request, w *countingWriter, r *http.Request, t cache.Tag, word string) bool {
-	m, err := s.storedManifest(t.Digest)
+	m, anew, err := s.storedManifest(t.Digest)
 	switch {
 	case err == nil:
-		m.mediaType = t.MediaType
-		s.noteManifest(q, m)
+		s.noteHeld(q, m, anew)
 	case r.Method == http.MethodHead && t.Size > 0 && word != cacheStale:
 	default:
 		return false
@@ -155,7 +158,7 @@ func (s *Server) sendTag(q *request, w *countingWriter, r *http.Request, t cache
 		w.Header().Set("Content-Length", strconv.FormatInt(t.Size, 10))
 		return true
 	}
-	s.sendManifest(q, w, r, m)
+	sendManifest(w, r, m, t.MediaType)
 	return true
 }
 
@@ -176,7 +179,7 @@ func (s *Server) fetchTag(q *request, w *countingWriter, r *http.Request, t cach
 		return
 	}
 	q.outcome(w, outcomes[m.outcome])
-	s.sendManifest(q, w, r, m)
+	sendManifest(w, r, m, m.mediaType)
 }
 
 // lookUp asks upstream what the tag is now and remembers it. Callers with the same method, credential and Accept share a question,
@@ -286,13 +289,18 @@ func admits(accept []string, mediaType string) bool {
 		return true
 	}
 	for _, field := range accept {
-		for _, part := range strings.Split(field, ",") {
+		for part := range strings.SplitSeq(field, ",") { // allocates nothing, as nothing in here does for the usual types
 			t, params, _ := strings.Cut(strings.TrimSpace(part), ";")
 			t = strings.ToLower(strings.TrimSpace(t))
-			if (t == mediaType || t == "*/*" || t == "application/*") && !strings.Contains(strings.ReplaceAll(params, " ", "")+";", "q=0;") {
+			if (t == mediaType || t == "*/*" || t == "application/*") && !unwanted(params) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// unwanted tells whether the parameters of a type in Accept say that it is not wanted.
+func unwanted(params string) bool {
+	return params != "" && strings.Contains(strings.ReplaceAll(params, " ", "")+";", "q=0;")
 }

@@ -35,6 +35,8 @@ func (p program) serve(s sources, c config) error {
 	}
 	defer lock.Close()
 	log := newLogger(p.stdout, p.logFormat(c), c.LogLevel, p.colour())
+	limitMemory(newEnvironment(p.environ), "/")
+	defer holdFloor()()
 	h, err := openHouse(c, log)
 	if err != nil {
 		return err

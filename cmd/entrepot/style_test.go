@@ -32,7 +32,7 @@ type style struct {
 
 func TestStyle(t *testing.T) {
 	s := style{found: map[string]string{}}
-	for _, dir := range []string{"cmd", "proxy", "ca", "cache", "hosts", "testdata"} {
+	for _, dir := range []string{"cmd", "proxy", "ca", "cache", "hosts", "bench", "testdata"} {
 		for _, path := range goFiles(t, dir) {
 			s.file(t, path)
 		}

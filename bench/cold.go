@@ -1,0 +1,308 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// cold: what nobody has asked for yet. Blobs are redirected to a storage, as most registries do.
+func cold() family {
+	f := family{name: "cold", about: "Content that no server holds yet. The registry redirects to its storage, as most do."}
+	f.scenarios = []scenario{
+		{
+			name: "cold-full", about: "a layer of 256 MiB, one client, upstream as fast as it can, TLS on both sides",
+			ways: []string{wayH1, wayConnect}, run: func(t *turn) error { return coldLayer(t, 0) },
+		},
+		{
+			name: "cold-line", about: "the same with upstream held to 100 MB/s", rounds: 2,
+			ways: []string{wayH1, wayConnect}, run: func(t *turn) error { return coldLayer(t, 100e6) },
+		},
+		{
+			name: "cold-50", about: "a layer of 256 MiB, 50 clients at once over plain HTTP, upstream held to 40 MB/s; direct is one client. " +
+				"Left out are registry, which makes a transfer for each client, and squid, whose 13 GB of TLS would take minutes",
+			ways: []string{wayPlain, wayH1}, rounds: 2, without: []string{"registry"}, run: coldHerd,
+		},
+		{
+			name: "cold-fan-out", about: "a layer of 256 MiB, 8 clients at once over plain HTTP, upstream as fast as it can: bytes delivered a second, and by what factor that is more than to one client",
+			ways: []string{wayPlain}, run: fanOut,
+		},
+		{
+			name: "cold-image", about: "an image of 30 layers of 512 KiB by its tag, 4 layers at a time, each answer of upstream after 20 ms",
+			ways: []string{wayH1, wayConnect}, run: coldImage,
+		},
+		{name: "warm-image", about: "the same image once more", ways: []string{wayH1, wayConnect}, run: warmImage},
+		{
+			name: "cold-ranges", about: "a layer of 256 MiB by 16 clients that each ask for `bytes=N-`, read 1 MiB and hang up, as containerd does; upstream held to 200 MB/s",
+			ways: []string{wayH1, wayConnect}, rounds: 2, run: coldRanges,
+		},
+		{name: "warm-ranges", about: "the same once more, of a layer that is held", ways: []string{wayH1, wayConnect}, rounds: 2, run: warmRanges},
+		{
+			name: "cold-far-range", about: "1 MiB at 200 MiB of a layer of 256 MiB while it is being filled by another client; upstream held to 40 MB/s",
+			ways: []string{wayH1, wayConnect}, rounds: 2, run: farRange,
+		},
+		{
+			name: "fill", about: "a layer of 1 GiB until it is hashed, synced and under its name on disk", ways: []string{wayPlain}, rounds: 2, run: fillToDisk,
+		},
+	}
+	return f
+}
+
+// fresh is an image of one layer that nobody has seen, whose manifest the server holds: what comes next is the layer alone.
+func (t *turn) fresh(size int64) (*image, error) {
+	if err := t.settle(); err != nil {
+		return nil, err
+	}
+	repo := fmt.Sprintf("%scold%d", movedPrefix, t.bed.number())
+	i := t.bed.origin.image(repo, "1", 1000, size)
+	c := newClient(t.way)
+	defer c.close()
+	_, err := c.get(t.bed.ctx, manifestPath(i, "1"), "")
+	return i, err
+}
+
+// settle waits until no server fetches anything any more.
+func (t *turn) settle() error {
+	o := t.bed.origin
+	o.full()
+	for before := int64(-1); before != o.sent.Load(); {
+		before = o.sent.Load()
+		if err := t.rest(200 * time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *turn) rest(d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-t.bed.ctx.Done():
+		return t.bed.ctx.Err()
+	}
+}
+
+func coldLayer(t *turn, rate int64) error {
+	i, err := t.fresh(layerSize)
+	if err != nil {
+		return err
+	}
+	t.bed.origin.line.set(rate)
+	c := newClient(t.way)
+	defer c.close()
+	if _, err := c.get(t.bed.ctx, manifestPath(i, "1"), ""); err != nil { // opens the connection
+		return err
+	}
+	err = t.measure(layerSize, func() error { return t.one(t.bed.ctx, c, blobPath(i, 1), "") })
+	t.keep(figSpeed, figTime, figCPUGiB, figFirst, figUpstream, figPeak)
+	return err
+}
+
+// one is a request whose answer is noted.
+func (t *turn) one(ctx context.Context, c *client, path, part string) error {
+	a, err := c.get(ctx, path, part)
+	if err == nil {
+		t.note(a)
+	}
+	return err
+}
+
+func coldHerd(t *turn) error {
+	clients := 50
+	if t.server.name == "direct" {
+		clients = 1
+	}
+	return t.herd(clients, 40e6)
+}
+
+// herd lets so many clients ask for one layer at once.
+func (t *turn) herd(n int, rate int64) error {
+	i, err := t.fresh(layerSize)
+	if err != nil {
+		return err
+	}
+	t.bed.origin.line.set(rate)
+	clients, err := t.connected(n, i)
+	defer closeAll(clients)
+	if err != nil {
+		return err
+	}
+	err = t.measure(layerSize, func() error {
+		return t.crowd(n, func(ctx context.Context, worker int) error { return t.one(ctx, clients[worker], blobPath(i, 1), "") })
+	})
+	t.keep(figSpeed, figTime, figCPUGiB, figFirst, figLast, figUpstream, figPeak)
+	return err
+}
+
+func fanOut(t *turn) error {
+	if err := t.herd(1, 0); err != nil {
+		return err
+	}
+	alone := t.sample[figSpeed]
+	if err := t.herd(8, 0); err != nil {
+		return err
+	}
+	t.sample[figAlone] = t.sample[figSpeed] / alone
+	return nil
+}
+
+const (
+	layersOfImage = 30
+	imageLatency  = 20 * time.Millisecond
+)
+
+func coldImage(t *turn) error {
+	if err := t.settle(); err != nil {
+		return err
+	}
+	var sizes []int64
+	for range layersOfImage + 1 {
+		sizes = append(sizes, 512<<10)
+	}
+	i := t.bed.origin.image(fmt.Sprintf("%simage%d", movedPrefix, t.bed.number()), "1", sizes...)
+	t.server.image = i
+	return t.pull(i)
+}
+
+func warmImage(t *turn) error {
+	if t.server.image == nil {
+		if err := coldImage(t); err != nil {
+			return err
+		}
+	}
+	return t.pull(t.server.image)
+}
+
+// pull is what a client does for an image.
+func (t *turn) pull(i *image) error {
+	const parallel = 4
+	t.bed.origin.latency.Store(int64(imageLatency))
+	var wanted int64
+	for _, b := range i.blobs {
+		wanted += b.size
+	}
+	c := newClient(t.way)
+	c.tr.MaxIdleConnsPerHost = parallel
+	defer c.close()
+	err := t.measure(wanted, func() error {
+		if err := t.one(t.bed.ctx, c, manifestPath(i, "1"), ""); err != nil {
+			return err
+		}
+		return t.crowd(parallel, func(ctx context.Context, worker int) error {
+			mine := c.twin()
+			for n := worker; n < len(i.blobs); n += parallel {
+				if err := t.one(ctx, mine, blobPath(i, n), ""); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	t.keep(figTime, figCPUReq, figFirst, figUpstream, figPeak)
+	return err
+}
+
+func coldRanges(t *turn) error {
+	i, err := t.fresh(layerSize)
+	if err != nil {
+		return err
+	}
+	t.server.layer = i
+	t.bed.origin.line.set(200e6)
+	return t.chunks(i)
+}
+
+func warmRanges(t *turn) error {
+	if t.server.layer == nil {
+		if err := coldRanges(t); err != nil {
+			return err
+		}
+	}
+	if err := t.settle(); err != nil {
+		return err
+	}
+	return t.chunks(t.server.layer)
+}
+
+// chunks reads a layer as containerd's parallel fetcher does: each chunk is asked for with an open end, and the connection is cut
+// behind it.
+func (t *turn) chunks(i *image) error {
+	const chunk, workers = mib, 16
+	err := t.measure(layerSize, func() error {
+		return t.crowd(workers, func(ctx context.Context, worker int) error {
+			c := newClient(t.way)
+			defer c.close()
+			for at := int64(worker) * chunk; at < layerSize; at += workers * chunk {
+				a, err := c.ask(ctx, "GET", blobPath(i, 1), fmt.Sprintf("bytes=%d-", at), chunk)
+				if err != nil {
+					return err
+				}
+				t.note(a)
+			}
+			return nil
+		})
+	})
+	t.keep(figSpeed, figTime, figCPUGiB, figFirst, figLast, figUpstream, figPeak)
+	return err
+}
+
+func farRange(t *turn) error {
+	i, err := t.fresh(layerSize)
+	if err != nil {
+		return err
+	}
+	t.bed.origin.line.set(40e6)
+	ctx, leave := context.WithCancel(t.bed.ctx)
+	defer leave()
+	other := make(chan error, 1)
+	go func() { // ends with ctx; waited for below
+		c := newClient(t.way)
+		defer c.close()
+		_, err := c.get(ctx, blobPath(i, 1), "")
+		other <- err
+	}()
+	if err := t.rest(300 * time.Millisecond); err != nil {
+		return err
+	}
+	c := newClient(t.way)
+	defer c.close()
+	err = t.measure(0, func() error { return t.one(t.bed.ctx, c, blobPath(i, 1), span(200*mib, 201*mib)) })
+	leave()
+	<-other
+	t.keep(figTime, figFirst)
+	return err
+}
+
+func fillToDisk(t *turn) error {
+	const size = 1 << 30
+	if !t.server.isOurs() {
+		return errNotForIt
+	}
+	i, err := t.fresh(size)
+	if err != nil {
+		return err
+	}
+	hex := strings.TrimPrefix(i.blobs[1].digest, "sha256:")
+	file := filepath.Join(t.server.dir, "data", "cache", "blobs", "sha256", hex[:2], hex)
+	c := newClient(t.way)
+	defer c.close()
+	err = t.measure(size, func() error {
+		if err := t.one(t.bed.ctx, c, blobPath(i, 1), ""); err != nil {
+			return err
+		}
+		for {
+			if _, err := os.Stat(file); err == nil {
+				return nil
+			}
+			if err := t.rest(time.Millisecond); err != nil {
+				return err
+			}
+		}
+	})
+	t.keep(figSpeed, figTime, figCPUGiB, figPeak)
+	return err
+}

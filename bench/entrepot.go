@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// startEntrepot starts the program to measure with its defaults, and with what the others have as well: the origin behind its
+// registry, and a log line for each request.
+func startEntrepot(b *bed, s *server) error {
+	config := filepath.Join(s.dir, "entrepot.yaml")
+	rules := fmt.Sprintf("  - name: %s\n    hosts: [%[1]s, \"*.%[1]s\"]\n    upstream: https://%s\n    ca-file: %s\n    allow-net: [127.0.0.0/8]\n",
+		hostName, b.origin.addr, b.trust.rootFile) + b.registryKeys
+	if err := os.WriteFile(config, []byte("allow-net: [127.0.0.0/8]\nregistry:\n"+rules), 0o644); err != nil {
+		return err
+	}
+	a := freeAddrs(4)
+	data := filepath.Join(s.dir, "data")
+	program := b.options.entrepot
+	if s.name == "other" {
+		program = b.options.other
+	}
+	err := s.spawn(program, nil, "serve", "--config", config, "--data-dir", data, "--log-format", "json",
+		"--proxy-listen", a[0], "--mirror-listen", a[1], "--tls-listen", a[2], "--admin-listen", a[3])
+	if err != nil {
+		return err
+	}
+	s.control, s.tunnels = "http://"+a[3], a[0]
+	if err := s.ready(); err != nil {
+		return err
+	}
+	roots, err := poolOf(filepath.Join(data, "ca", "ca.crt"))
+	if err != nil {
+		return err
+	}
+	secure := "https://" + hostName + "/v2/"
+	s.ways = map[string]way{
+		wayPlain:   {addr: a[1], base: "http://" + a[1] + "/v2/" + hostName + "/"},
+		wayH1:      {addr: a[2], base: secure, roots: roots},
+		wayH2:      {addr: a[2], base: secure, roots: roots},
+		wayConnect: {addr: a[0], base: secure, roots: roots},
+	}
+	return nil
+}
+
+// isOurs tells whether s is entrepot, of whatever build.
+func (s *server) isOurs() bool { return s.name == "entrepot" || s.name == "other" }
+
+// ready waits until entrepot says that it is.
+func (s *server) ready() error {
+	for deadline := time.Now().Add(startTimeout); ; {
+		resp, err := http.Get(s.control + "/readyz")
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+			err = fmt.Errorf("it says %s", resp.Status)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("start %s: not ready after %v: %w; see the logs in %s", s.name, startTimeout, err, s.dir)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}

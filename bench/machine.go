@@ -1,0 +1,26 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// machine says what the numbers were measured on, without saying whose it is.
+func machine() string {
+	model := "unknown CPU"
+	for line := range strings.Lines(text("/proc/cpuinfo")) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+			model = strings.TrimSpace(value)
+			break
+		}
+	}
+	var u unix.Utsname
+	kernel := "unknown"
+	if unix.Uname(&u) == nil {
+		kernel, _, _ = strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
+	}
+	return fmt.Sprintf("Machine: %s, %d cores, Linux %s, %s.", model, runtime.NumCPU(), kernel, runtime.Version())
+}

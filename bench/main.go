@@ -1,0 +1,128 @@
+// Program bench runs entrepot and other caches side by side on the same work, and writes a table of what each of them needed.
+//
+// All of them stand in front of one origin that plays a registry, in this process; the clients are in this process too. What is
+// compared is therefore never absolute: the servers take turns within each round, and the table says by what factor they differ.
+// CPU seconds are those of the server's processes alone, so that the cost of origin and clients does not enter them.
+//
+// It is no test: it fails only where a server does not start or answers wrongly. Run it by `make bench`.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are what one can ask for on the command line.
+type options struct {
+	pattern  string
+	only     *regexp.Regexp // the same, for the names of scenarios
+	servers  []string       // by name; empty: all that are installed
+	rounds   int
+	objects  int // of the restart scenario
+	entrepot string
+	other    string // another build of it, or ""
+	tools    string // where the install script put what is built from source
+	scratch  string
+	out      string // a Markdown file; "" for none
+	gate     string // the file with the last ratios to compare with; "" for no comparison
+	note     string // the file to write them to; "" for none
+	keep     bool
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&o.pattern, "scenarios", ".", "run those whose name matches this `pattern`")
+	servers := flags.String("servers", "", "`names` with commas between them, of entrepot, nginx, registry, squid, direct; empty: all that are installed")
+	flags.IntVar(&o.rounds, "rounds", 3, "how often each scenario is run")
+	flags.IntVar(&o.objects, "objects", 1_000_000, "how many objects there are at a restart")
+	flags.StringVar(&o.entrepot, "entrepot", "bin/entrepot", "the `program` to measure")
+	flags.StringVar(&o.other, "other", "", "another build of the `program`, to be measured beside it under the name other")
+	flags.StringVar(&o.tools, "tools", "bin/tools", "the `directory` with registry in it")
+	flags.StringVar(&o.scratch, "scratch", os.TempDir(), "a `directory` on the disk to measure, with 10 GB free")
+	flags.StringVar(&o.out, "out", "", "write the tables to this `file`, in place of those that are there")
+	flags.StringVar(&o.gate, "gate", "", "compare with the ratios in this `file`, and fail where they have become much worse")
+	flags.StringVar(&o.note, "note", "", "write the ratios to this `file`, for the next -gate")
+	flags.BoolVar(&o.keep, "keep", false, "keep what the servers wrote")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if *servers != "" {
+		o.servers = strings.Split(*servers, ",")
+	}
+	var err error
+	if o.only, err = regexp.Compile("^(" + o.pattern + ")"); err != nil {
+		return o, fmt.Errorf("-scenarios: %w", err)
+	}
+	if o.rounds < 1 {
+		return o, errors.New("-rounds: want at least 1")
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, progress io.Writer) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	scratch, err := os.MkdirTemp(o.scratch, "entrepot-bench-")
+	if err != nil {
+		return err
+	}
+	if !o.keep {
+		defer os.RemoveAll(scratch)
+	}
+	// Squid gives up root and must still find its files.
+	if err := os.Chmod(scratch, 0o755); err != nil {
+		return err
+	}
+	b, err := newBed(ctx, o, scratch, progress)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	tables, err := b.runAll()
+	if err != nil {
+		return fmt.Errorf("%w; the logs are in %s if -keep was given", err, scratch)
+	}
+	if len(tables) == 0 {
+		return errors.New("no scenario has such a name")
+	}
+	return finish(o, tables, progress)
+}
+
+// finish does with the tables what was asked for.
+func finish(o options, tables []table, progress io.Writer) error {
+	if o.out != "" {
+		if err := writeReport(filepath.Clean(o.out), o, tables); err != nil {
+			return err
+		}
+	}
+	if o.note != "" {
+		if err := writeRatios(o.note, tables); err != nil {
+			return err
+		}
+	}
+	if o.gate != "" {
+		return judgeGate(o.gate, tables, progress)
+	}
+	return nil
+}

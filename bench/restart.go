@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// restart: how long it takes to be back with a large cache.
+func restart() family {
+	return family{
+		name: "restart", servers: []string{"entrepot"},
+		about: "Entrepot alone, started on a cache of 1,000,000 objects whose directories are not in memory: the time until the first hit, counted from " +
+			"before the program is started, until all objects are accounted for, and the memory then.",
+		scenarios: []scenario{{name: "restart", about: "1,000,000 objects", ways: []string{wayPlain}, rounds: 1, run: restartLarge}},
+	}
+}
+
+func restartLarge(t *turn) error {
+	i, err := t.held("small", make([]int64, manifestLayers)...)
+	if err != nil {
+		return err
+	}
+	t.server.stop()
+	data := filepath.Join(t.server.dir, "data")
+	if err := litter(t.bed.ctx, filepath.Join(data, "cache", "blobs", "sha256"), t.bed.options.objects); err != nil {
+		return err
+	}
+	forgetPages()
+	began := time.Now()
+	if err := startEntrepot(t.bed, t.server); err != nil {
+		return err
+	}
+	c := newClient(t.server.ways[wayPlain])
+	defer c.close()
+	if _, err := c.get(t.bed.ctx, manifestPath(i, i.digest), ""); err != nil {
+		return err
+	}
+	t.sample = sample{figFirst: ms(time.Since(began))}
+	for t.server.metric("entrepot_cache_objects") < float64(t.bed.options.objects) {
+		if err := t.rest(20 * time.Millisecond); err != nil {
+			return err
+		}
+	}
+	t.sample[figTime] = time.Since(began).Seconds()
+	if err := t.rest(2 * time.Second); err != nil { // what the scan leaves behind is given back
+		return err
+	}
+	t.sample[figRSS] = float64(t.server.resident(false)) / mib
+	t.sample[figPeak] = float64(t.server.resident(true)) / mib
+	return nil
+}
+
+// litter makes n small objects with names as entrepot gives them.
+func litter(ctx context.Context, root string, n int) error {
+	const workers = 4
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range 256 {
+		if err := os.MkdirAll(filepath.Join(root, fmt.Sprintf("%02x", i)), 0o755); err != nil {
+			return err
+		}
+	}
+	for w := range workers {
+		g.Go(func() error {
+			for i := w; i < n && ctx.Err() == nil; i += workers {
+				sum := sha256.Sum256([]byte(strconv.Itoa(i)))
+				name := hex.EncodeToString(sum[:])
+				f, err := os.OpenFile(filepath.Join(root, name[:2], name), os.O_CREATE|os.O_WRONLY, 0o444)
+				if err != nil {
+					return err
+				}
+				f.Close()
+			}
+			return ctx.Err()
+		})
+	}
+	return g.Wait()
+}
+
+// forgetPages makes the kernel forget what it holds of files and directories. Without the right to, the start is a warm one.
+func forgetPages() {
+	exec.Command("sync", "-f", os.TempDir()).Run()
+	os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0)
+}
+
+// metric is one of entrepot's, by its name.
+func (s *server) metric(name string) float64 {
+	resp, err := http.Get(s.control + "/metrics")
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			v, _ := strconv.ParseFloat(rest, 64)
+			return v
+		}
+	}
+	return 0
+}

@@ -1,0 +1,102 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"github.com/entrepot/entrepot/testdata/world"
+)
+
+// hit is a request that is answered from what is held, and a writer that costs nothing: what is left is our own work.
+type hit struct {
+	server *Server
+	header http.Header
+	req    *http.Request
+	status int
+	bytes  int64
+}
+
+func (h *hit) Header() http.Header { return h.header }
+
+func (h *hit) WriteHeader(status int) { h.status = status }
+
+func (h *hit) Write(p []byte) (int, error) {
+	h.bytes += int64(len(p))
+	return len(p), nil
+}
+
+// serve answers it once more.
+func (h *hit) serve() {
+	clear(h.header)
+	h.bytes = 0
+	h.server.ServeHTTP(h, h.req)
+}
+
+// newHits are the requests that pulls of what is held consist of, by the tls door.
+func newHits(t testing.TB) map[string]*hit {
+	st := newSite(t, func(c *Config) { c.Log = zerolog.New(io.Discard) })
+	p := st.world.Push(t, "registry.k8s.io/app:1", world.Image(t, 1, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000))
+	tr := st.transport(doorTLS)
+	hits := map[string]*hit{}
+	for name, of := range map[string]struct{ method, path string }{
+		"manifest by digest": {http.MethodGet, "/v2/app/manifests/" + p.Digest},
+		"manifest by tag":    {http.MethodGet, "/v2/app/manifests/1"},
+		"head of a tag":      {http.MethodHead, "/v2/app/manifests/1"},
+		"head of a blob":     {http.MethodHead, "/v2/app/blobs/" + p.Blobs[0]},
+		"blob":               {http.MethodGet, "/v2/app/blobs/" + p.Blobs[0]},
+	} {
+		req := httptest.NewRequest(of.method, of.path, nil)
+		req.Host, req.TLS = "registry.k8s.io", &tls.ConnectionState{}
+		req.Header.Set("Accept", manifestTypes)
+		req.Header.Set("User-Agent", "containerd/2.4.2")
+		conn := &wire{door: doorTLS, authority: "registry.k8s.io"}
+		h := &hit{server: st.server, header: http.Header{}, req: req.WithContext(context.WithValue(t.Context(), wireKey{}, conn))}
+		for range 2 { // the first time it may be brought
+			out := req.Clone(t.Context())
+			out.RequestURI, out.URL.Scheme, out.URL.Host, out.Method = "", "https", req.Host, http.MethodGet
+			resp, err := tr.RoundTrip(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		hits[name] = h
+	}
+	return hits
+}
+
+// TestHitAllocations: a hit's own allocations, beside those of net/http. They are what a busy server's garbage collector lives of.
+func TestHitAllocations(t *testing.T) {
+	hits := newHits(t)
+	for name, most := range map[string]float64{
+		"manifest by digest": 2, "manifest by tag": 2, "head of a tag": 2,
+	} {
+		h := hits[name]
+		h.serve()
+		if got := h.header.Get("Cache-Status"); got != "entrepot; hit" {
+			t.Errorf("%s: got %q, want a hit", name, got)
+		}
+		if got := testing.AllocsPerRun(200, h.serve); got > most {
+			t.Errorf("%s: got %v allocations, want at most %v", name, got, most)
+		}
+	}
+}
+
+// BenchmarkHit is our own work for a request that is answered from what is held.
+func BenchmarkHit(b *testing.B) {
+	for name, h := range newHits(b) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				h.serve()
+			}
+		})
+	}
+}
