@@ -36,13 +36,13 @@ func BenchmarkJoin(b *testing.B) {
 	s := open(b, b.TempDir(), Config{})
 	up := newUpstream(1 << 20)
 	up.before = holdAt(1<<19, nil)
-	starter, err := s.Blob(b.Context(), up.digest(), up.fetch)
+	starter, err := s.Blob(b.Context(), up.digest(), up.source())
 	check(b, err)
 	defer starter.Close()
 	d := up.digest()
 	b.ReportAllocs()
 	for b.Loop() {
-		blob, err := s.Blob(b.Context(), d, up.fetch)
+		blob, err := s.Blob(b.Context(), d, up.source())
 		check(b, err)
 		blob.Close()
 	}
@@ -68,11 +68,11 @@ func BenchmarkFill(b *testing.B) {
 
 func fillOnce(b *testing.B, s *Store, d Digest, up *upstream, readers int) {
 	var wg sync.WaitGroup
-	blob, err := s.Blob(b.Context(), d, up.fetch)
+	blob, err := s.Blob(b.Context(), d, up.source())
 	check(b, err)
 	for range readers {
 		wg.Go(func() {
-			r, err := s.Blob(b.Context(), d, up.fetch)
+			r, err := s.Blob(b.Context(), d, up.source())
 			check(b, err)
 			defer r.Close()
 			nowhere := struct{ io.Writer }{io.Discard} // which would read in small pieces
@@ -100,7 +100,7 @@ func BenchmarkParallelRanges(b *testing.B) {
 		for range 16 {
 			wg.Go(func() {
 				for from := range todo {
-					blob, err := s.Blob(b.Context(), up.digest(), srv.fetch)
+					blob, err := s.Blob(b.Context(), up.digest(), Source{Fetch: srv.fetch})
 					check(b, err)
 					blob.Seek(from, io.SeekStart)
 					if n, err := io.CopyN(io.Discard, blob, 1<<20); n != 1<<20 {
@@ -119,6 +119,31 @@ func BenchmarkParallelRanges(b *testing.B) {
 		b.ReportMetric(float64(srv.wrote.Load())/size, "layers/op")
 		b.ReportMetric(float64(srv.asked.Swap(0)), "requests/op")
 		check(b, s.Remove(up.digest()))
+	}
+}
+
+// BenchmarkParallelFill brings a cold 256 MiB layer from a real server that gives each connection 40 MB/s, over so many connections,
+// and tells what that cost upstream.
+func BenchmarkParallelFill(b *testing.B) {
+	const size = 256 << 20
+	up := newUpstream(size)
+	srv := newRegistry(b, up)
+	for _, parallel := range []int{1, 4, 8} {
+		b.Run(fmt.Sprintf("parallel=%d", parallel), func(b *testing.B) {
+			s := open(b, b.TempDir(), Config{})
+			srv.wrote.Store(0)
+			srv.asked.Store(0)
+			b.SetBytes(size)
+			for b.Loop() {
+				blob, err := s.Blob(b.Context(), up.digest(), Source{srv.fetch, parallel})
+				check(b, err)
+				s.work.Wait()
+				blob.Close()
+				check(b, s.Remove(up.digest()))
+			}
+			b.ReportMetric(float64(srv.wrote.Load())/size/float64(b.N), "layers/op")
+			b.ReportMetric(float64(srv.asked.Load())/float64(b.N), "requests/op")
+		})
 	}
 }
 
@@ -179,7 +204,7 @@ func (r *registry) fetch(ctx context.Context, from, to int64) (*Stream, error) {
 	}
 	_, total, _ := strings.Cut(resp.Header.Get("Content-Range"), "/")
 	size, err := strconv.ParseInt(total, 10, 64)
-	return &Stream{Body: resp.Body, Offset: from, Size: size}, err
+	return &Stream{Body: resp.Body, Offset: from, Part: true, Size: size}, err
 }
 
 // BenchmarkStart opens a store of 100,000 objects: the time of Open, and the time until all of them are accounted for.

@@ -106,7 +106,7 @@ func unlinked(info fs.FileInfo) bool {
 type growing struct {
 	ctx    context.Context // the client's
 	fill   *fill
-	source *source // the client's own way to upstream
+	source *Source // the client's own way to upstream
 	pos    int64
 	view   view
 	err    error

@@ -34,7 +34,7 @@ func TestChangedBetweenStarts(t *testing.T) {
 		for _, at := range []int64{0, int64(size) / 2, int64(size) - 1} {
 			dir, up := t.TempDir(), newUpstream(size)
 			s := open(t, dir, Config{})
-			b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+			b, err := s.Blob(t.Context(), up.digest(), up.source())
 			mustRead(t, b, err)
 			wantIdle(t, s)
 			s.Close()
@@ -52,7 +52,7 @@ func TestChangedBetweenStarts(t *testing.T) {
 			if _, err := s.Lookup(up.digest()); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%d bytes, changed at %d: afterwards got %v, want not exist", size, at, err)
 			}
-			b, err = s.Blob(t.Context(), up.digest(), up.fetch)
+			b, err = s.Blob(t.Context(), up.digest(), up.source())
 			if got := mustRead(t, b, err); !bytes.Equal(got, up.content) {
 				t.Errorf("%d bytes, changed at %d: fetched anew and still wrong", size, at)
 			}
@@ -66,7 +66,7 @@ func TestChangedBetweenStarts(t *testing.T) {
 func TestSeenOnce(t *testing.T) {
 	dir, up := t.TempDir(), newUpstream(1<<20)
 	s := open(t, dir, Config{})
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	mustRead(t, b, err)
 	wantIdle(t, s)
 	for name, read := range map[string]func(*Blob){

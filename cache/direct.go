@@ -53,7 +53,7 @@ func (f *fill) goOn(r *growing) *direct {
 	if sum == nil {
 		from = r.pos
 	}
-	d := newDirect(r.ctx, f.store, f.digest, r.source.fetch, r.pos, from, sum)
+	d := newDirect(r.ctx, f.store, f.digest, r.source.Fetch, r.pos, from, sum)
 	d.size = f.length()
 	return d
 }

@@ -100,7 +100,7 @@ func TestDiskThatGivesUp(t *testing.T) {
 			up.before = holdAt(200<<10, gate)
 			var wg sync.WaitGroup
 			for i := range 5 {
-				b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+				b, err := s.Blob(t.Context(), up.digest(), up.source())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -144,7 +144,7 @@ func TestWrongContentOnADiskThatGivesUp(t *testing.T) {
 			up := newUpstream(1 << 20)
 			good := newUpstream(1 << 20)
 			up.content[1<<20-1]++
-			b, err := s.Blob(t.Context(), good.digest(), up.fetch)
+			b, err := s.Blob(t.Context(), good.digest(), up.source())
 			wantBroken(t, up, b, err, ErrMismatch)
 			wantIdle(t, s)
 		})
@@ -167,7 +167,7 @@ func TestDiskThatCannotBeRead(t *testing.T) {
 			}
 			return holdAt(1<<20-1, gate)(ctx, request, pos)
 		}
-		b, err := s.Blob(t.Context(), d, up.fetch)
+		b, err := s.Blob(t.Context(), d, up.source())
 		if wrong {
 			wantBroken(t, up, b, err, ErrMismatch)
 		} else {
@@ -183,7 +183,7 @@ func TestUncachedIsResumedToo(t *testing.T) {
 		s := openFaulty(t, badDisk(func(f *badFile) { f.full, f.err = 0, syscall.ENOSPC }), t.TempDir(), Config{})
 		up := newUpstream(1 << 20)
 		up.before = cutAt(2, 512<<10)
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, b, err)
 		s.Close()
 	})
@@ -192,7 +192,7 @@ func TestUncachedIsResumedToo(t *testing.T) {
 func TestUncachedSeeks(t *testing.T) {
 	s := openFaulty(t, badDisk(func(*badFile) {}), t.TempDir(), Config{MaxSize: 1 << 19})
 	up := newUpstream(1 << 20)
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestFullVolume(t *testing.T) {
 	s := openFaulty(t, disk, dir, Config{MaxSize: 1 << 30})
 	for i := range 5 { // the oldest make way when a write fails
 		up := newUpstream(3<<20 + i)
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, b, err)
 		wantIdle(t, s)
 		wantHit(t, s, up)
@@ -240,11 +240,11 @@ func TestFullVolume(t *testing.T) {
 	up := newUpstream(12 << 20)
 	gate := make(chan struct{})
 	up.before = holdAt(1<<20, gate)
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
-	joined, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	joined, err := s.Blob(t.Context(), up.digest(), up.source())
 	close(gate)
 	wantWhole(t, up, joined, err)
 	wantWhole(t, up, b, nil)

@@ -25,6 +25,8 @@ type sides struct {
 	begun   int // ever, and
 	seen    int // when run looked last
 	faults  int
+	lanes   int            // running beside those
+	alone   bool           // upstream does not want lanes
 	off     bool           // upstream does not take part
 	work    sync.WaitGroup // run waits for it
 }
@@ -56,7 +58,7 @@ func (f *fill) serveFar(r *growing) {
 	f.side.running++
 	f.side.begun++
 	f.side.work.Add(1)
-	go f.fetchAside(part, r.source.fetch) // finish waits for it
+	go f.fetchAside(part, r.source.Fetch) // finish waits for it
 }
 
 // window is how far ahead of the transfer in order a reader may be and still wait for it. The caller holds mu.
@@ -79,10 +81,7 @@ func (f *fill) fetchAside(part span, fetch Fetch) {
 	f.change(func() {
 		f.side.running--
 		f.taken.cut(at, part.to)
-		if f.side.faults++; err == nil {
-			f.side.faults = 0
-		}
-		f.side.off = f.side.off || f.side.faults >= maxFaults || errors.Is(err, errNoRanges)
+		f.noteSide(at > part.from, err)
 	})
 }
 
@@ -123,10 +122,11 @@ func (f *fill) copyAside(part span, fetch Fetch) (at int64, err error) {
 }
 
 // reach is where a request for part should end. While side transfers go on it is short, so that it need not be cut where one of
-// them has been: bytes in flight on a connection that is cut are paid for and lost.
+// them has been: bytes in flight on a connection that is cut are paid for and lost. The caller holds mu.
 func (f *fill) reach(part span) int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	if f.parallel() {
+		return f.stretchEnd(part.from)
+	}
 	if f.quiet++; f.side.begun > f.side.seen {
 		f.quiet, f.side.seen = 0, f.side.begun
 	}

@@ -19,7 +19,7 @@ func chunks(t *testing.T, s *Store, up *upstream, workers, chunk int) {
 	for range workers {
 		wg.Go(func() {
 			for from := range todo {
-				b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+				b, err := s.Blob(t.Context(), up.digest(), up.source())
 				if err != nil {
 					t.Error(err)
 					continue
@@ -99,7 +99,7 @@ func TestFarRangeDoesNotWait(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 { // one transfer for all of them
 		wg.Go(func() {
-			b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+			b, err := s.Blob(t.Context(), up.digest(), up.source())
 			if err != nil {
 				t.Error(err)
 				return
@@ -116,7 +116,7 @@ func TestFarRangeDoesNotWait(t *testing.T) {
 	if got := up.requests(); len(got) != 2 || got[1] != (span{20 << 20, 24 << 20}) {
 		t.Errorf("asked for %v, want all and then one segment", got)
 	}
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	close(gate)
 	wantWhole(t, up, b, err)
 	wantIdle(t, s)
@@ -132,7 +132,7 @@ func TestFarRangesOfABadUpstream(t *testing.T) {
 		spit func(up *upstream)
 	}{
 		{"ignores ranges", func(up *upstream) {
-			up.answer = func(_ int, _, _ int64, st *Stream) error { st.Offset = 0; return nil }
+			up.answer = func(_ int, _, _ int64, st *Stream) error { noRanges(st); return nil }
 		}},
 		{"refuses a second connection", func(up *upstream) {
 			up.answer = func(n int, _, _ int64, _ *Stream) error {
@@ -175,7 +175,7 @@ func TestFarRangesOfABadUpstream(t *testing.T) {
 				}
 				chunks(t, s, up, 4, 3<<20)
 				s.work.Wait()
-				b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+				b, err := s.Blob(t.Context(), up.digest(), up.source())
 				wantWhole(t, up, b, err)
 				s.Close()
 			})
@@ -197,7 +197,7 @@ func TestGapsDoNotSurviveARestart(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestGapsDoNotSurviveARestart(t *testing.T) {
 	up.before = nil
 	s = open(t, dir, Config{})
 	up.sent.Store(0)
-	b, err = s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err = s.Blob(t.Context(), up.digest(), up.source())
 	wantWhole(t, up, b, err)
 	if got := up.sent.Load(); got != 30<<20 {
 		t.Errorf("upstream sent %d bytes, want %d", got, 30<<20)
@@ -224,7 +224,7 @@ func TestProbe(t *testing.T) {
 	up := newUpstream(4 << 20)
 	read := func(from, to int64, want Outcome) {
 		t.Helper()
-		b, err := s.Probe(t.Context(), up.digest(), from, to, up.fetch)
+		b, err := s.Probe(t.Context(), up.digest(), from, to, up.source())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func TestProbe(t *testing.T) {
 func TestProbeOfSeveralRanges(t *testing.T) {
 	s := open(t, t.TempDir(), Config{})
 	up := newUpstream(4 << 20)
-	b, err := s.Probe(t.Context(), up.digest(), 100, 110, up.fetch)
+	b, err := s.Probe(t.Context(), up.digest(), 100, 110, up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func TestProbeDuringAFill(t *testing.T) {
 		}
 		return holdAt(1<<20, gate)(ctx, request, pos)
 	}
-	fill, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	fill, err := s.Blob(t.Context(), up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +306,7 @@ func TestProbeDuringAFill(t *testing.T) {
 		at   int64
 		want Outcome
 	}{{1000, Collapsed}, {3 << 20, Probed}} {
-		b, err := s.Probe(t.Context(), up.digest(), c.at, c.at+10, up.fetch)
+		b, err := s.Probe(t.Context(), up.digest(), c.at, c.at+10, up.source())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -327,7 +327,7 @@ func TestLastSideTransferIsNotMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, t.TempDir(), Config{})
 		up := newUpstream(10)
-		f := newFill(s, up.digest(), &source{up.fetch})
+		f := newFill(s, up.digest(), &Source{Fetch: up.fetch})
 		f.size = 10
 		f.have.add(0, 10)
 		f.taken.add(0, 10)

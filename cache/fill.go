@@ -13,8 +13,9 @@ import (
 // fill is one transfer of one digest from upstream to disk, with any number of readers of the growing file. It belongs to the
 // store, not to a client: it goes on when the one who started it leaves, and it can be joined until the committed object is visible.
 //
-// One goroutine, run, brings the bytes in order and hashes them. Where readers are far ahead of it, side transfers bring single
-// segments into the same file; run leaves those out, and hashes them when it gets there. So no byte is fetched twice.
+// One goroutine, run, brings the bytes in order and hashes them. Where readers are far ahead of it, or upstream may be asked over
+// several connections, side transfers bring single segments into the same file; run leaves those out, and hashes them when it gets
+// there. So no byte is fetched twice.
 type fill struct {
 	store  *Store
 	digest Digest
@@ -23,7 +24,6 @@ type fill struct {
 	ready  chan struct{} // closed when the size is known, or the fill has failed
 
 	// Of run alone until ended is set.
-	source   *source
 	sum      hash.Hash
 	hashed   int64 // how far the file is in sum
 	noted    int64 // how far the note on disk tells
@@ -31,8 +31,10 @@ type fill struct {
 	checking chan error // the judgement on what an earlier transfer left, while it is being made
 	found    note       // what that was
 	quiet    int        // requests since a side transfer was last begun
+	mine     int64      // how far run has claimed what it is bringing; nobody else brings that
 
 	mu        sync.Mutex
+	source    *Source // of run's next request
 	file      file
 	changed   chan struct{} // closed when something below moves; nil while nobody waits
 	size      int64         // -1 while unknown
@@ -41,20 +43,17 @@ type fill struct {
 	taken     spans // in the file or on its way
 	at        int64 // what the request of run brings next
 	pace      pace
-	paid      int64 // of what was reserved, what is on disk
-	complete  bool  // it was there already
-	verified  bool  // all bytes are there and are the digest
-	ended     bool  // run has done its part; no more side transfers
-	err       error // why it ended, if not verified
-	sources   map[*source]bool
-	readers   int // and one for run itself; the last one closes file
+	paid      int64            // of what was reserved, what is on disk
+	complete  bool             // it was there already
+	verified  bool             // all bytes are there and are the digest
+	ended     bool             // run has done its part; no more side transfers
+	err       error            // why it ended, if not verified
+	sources   map[*Source]bool // the ways to upstream of those who read. When the one in use is refused for personal reasons, another is tried
+	readers   int              // and one for run itself; the last one closes file
 	pinned    bool
 	wakes     wakes
 	side      sides
 }
-
-// source is a reader's way to upstream. When the one in use is refused for personal reasons, another reader's is tried.
-type source struct{ fetch Fetch }
 
 // view is what a reader is after: from where it reads on, and whether that was so far ahead that waiting made no sense.
 type view struct {
@@ -72,14 +71,14 @@ type diskError struct{ err error }
 func (e *diskError) Error() string { return "cache disk: " + e.err.Error() }
 func (e *diskError) Unwrap() error { return e.err }
 
-func newFill(s *Store, d Digest, src *source) *fill {
-	f := &fill{store: s, digest: d, source: src, ready: make(chan struct{}), size: -1, readers: 1, sources: map[*source]bool{}}
+func newFill(s *Store, d Digest, src *Source) *fill {
+	f := &fill{store: s, digest: d, source: src, ready: make(chan struct{}), size: -1, readers: 1, sources: map[*Source]bool{}}
 	f.ctx, f.cancel = context.WithCancel(s.ctx)
 	return f
 }
 
 // hold lets a reader in.
-func (f *fill) hold(src *source) {
+func (f *fill) hold(src *Source) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.readers++
@@ -87,7 +86,7 @@ func (f *fill) hold(src *source) {
 }
 
 // leave lets a reader out.
-func (f *fill) leave(src *source) {
+func (f *fill) leave(src *Source) {
 	f.mu.Lock()
 	delete(f.sources, src)
 	f.mu.Unlock()
@@ -111,7 +110,7 @@ func (f *fill) release() {
 }
 
 // blob waits for the size and gives the caller, who holds f by src, a reader. On an error the hold is given back.
-func (f *fill) blob(ctx context.Context, src *source, outcome Outcome) (*Blob, error) {
+func (f *fill) blob(ctx context.Context, src *Source, outcome Outcome) (*Blob, error) {
 	select {
 	case <-f.ready:
 	case <-ctx.Done():
@@ -127,7 +126,7 @@ func (f *fill) blob(ctx context.Context, src *source, outcome Outcome) (*Blob, e
 	var disk *diskError
 	if errors.As(err, &disk) {
 		f.leave(src)
-		return f.store.uncached(ctx, f.digest, src.fetch)
+		return f.store.uncached(ctx, f.digest, src.Fetch)
 	}
 	if err != nil {
 		f.leave(src)

@@ -20,7 +20,7 @@ func TestOneTransferForManyReaders(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
-			b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+			b, err := s.Blob(t.Context(), up.digest(), up.source())
 			wantWhole(t, up, b, err)
 		})
 	}
@@ -57,7 +57,7 @@ func TestJoinAtAnyMoment(t *testing.T) {
 	join := func() {
 		ready := make(chan struct{})
 		wg.Go(func() {
-			b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+			b, err := s.Blob(t.Context(), up.digest(), up.source())
 			close(ready)
 			wantWhole(t, up, b, err)
 		})
@@ -89,11 +89,11 @@ func TestLeaversHarmNobody(t *testing.T) {
 	gate := make(chan struct{})
 	up.before = holdAt(256<<10, gate)
 	first, leave := context.WithCancelCause(t.Context())
-	starter, err := s.Blob(first, up.digest(), up.fetch)
+	starter, err := s.Blob(first, up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
-	stays, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	stays, err := s.Blob(t.Context(), up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestFillOutlivesItsOnlyClient(t *testing.T) {
 	up.answer = func(int, int64, int64, *Stream) error { <-gate; return nil }
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Blob(ctx, up.digest(), up.fetch); !errors.Is(err, context.Canceled) {
+	if _, err := s.Blob(ctx, up.digest(), up.source()); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want cancelled", err)
 	}
 	close(gate)
@@ -138,7 +138,7 @@ func TestSizes(t *testing.T) {
 				if !known {
 					up.answer = func(_ int, _, _ int64, st *Stream) error { st.Size = -1; return nil }
 				}
-				b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+				b, err := s.Blob(t.Context(), up.digest(), up.source())
 				wantWhole(t, up, b, err)
 				wantIdle(t, s)
 				wantHit(t, s, up)
@@ -183,13 +183,13 @@ func TestWrongContent(t *testing.T) {
 			s := open(t, t.TempDir(), Config{})
 			up := newUpstream(1 << 20)
 			c.spit(up)
-			b, err := s.Blob(t.Context(), good.digest(), up.fetch)
+			b, err := s.Blob(t.Context(), good.digest(), up.source())
 			wantBroken(t, good, b, err, c.want)
 			wantIdle(t, s)
 			if s.Has(good.digest()) || s.Usage().Partials != 0 {
 				t.Error("something was kept")
 			}
-			b, err = s.Blob(t.Context(), good.digest(), good.fetch)
+			b, err = s.Blob(t.Context(), good.digest(), good.source())
 			wantWhole(t, good, b, err)
 		})
 	}
@@ -199,7 +199,7 @@ func TestCloseDuringAFill(t *testing.T) {
 	s := open(t, t.TempDir(), Config{})
 	up := newUpstream(1 << 20)
 	up.before = holdAt(512<<10, nil)
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestCloseDuringAFill(t *testing.T) {
 	}()
 	s.Close()
 	<-done
-	if _, err := s.Blob(t.Context(), up.digest(), up.fetch); !errors.Is(err, errClosed) {
+	if _, err := s.Blob(t.Context(), up.digest(), up.source()); !errors.Is(err, errClosed) {
 		t.Errorf("got %v, want that the cache is closed", err)
 	}
 }
@@ -224,7 +224,7 @@ func TestTheTailIsWithheld(t *testing.T) {
 	gate := make(chan struct{})
 	up.before = holdAt(1<<20, gate) // all bytes are sent, their end is not
 	up.answer = func(_ int, _, _ int64, st *Stream) error { st.Size = -1; return nil }
-	b, err := s.Blob(t.Context(), d, up.fetch)
+	b, err := s.Blob(t.Context(), d, up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +247,7 @@ func TestTheTailIsWithheld(t *testing.T) {
 func TestReadersOfAFillSeek(t *testing.T) {
 	s := open(t, t.TempDir(), Config{})
 	up := newUpstream(1 << 20)
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}

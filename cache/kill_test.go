@@ -28,6 +28,7 @@ func victimUpstreams() (ups [victimBlobs]*upstream) {
 		ups[i].chunk = 16 << 10
 	}
 	ups[1] = newUpstream(10 << 20)
+	ups[2].parallel, ups[3].parallel = 2, 4
 	return ups
 }
 
@@ -38,11 +39,12 @@ func beKilled(dir string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+	s.stretches = smallStretches()
 	fmt.Println("open")
 	ups := victimUpstreams()
 	for round := 0; ; round++ {
 		for i, up := range ups {
-			b, err := s.Blob(context.Background(), up.digest(), up.fetch)
+			b, err := s.Blob(context.Background(), up.digest(), up.source())
 			if err != nil {
 				fmt.Println(err)
 				os.Exit(1)
@@ -121,7 +123,7 @@ func checkAfterKill(t *testing.T, dir string, committed map[int]bool, ups [victi
 	for i, up := range ups {
 		up.sent.Store(0)
 		partial := noteOf(s, up.digest())
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, b, err)
 		sent := up.sent.Load()
 		if committed[i] && sent != 0 {
@@ -178,7 +180,7 @@ func TestDamagedPartialIsThrownAway(t *testing.T) {
 			damage.do(t, s.dir.partial(up.digest()), s.dir.note(up.digest()))
 			s = open(t, dir, Config{})
 			up.sent.Store(0)
-			b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+			b, err := s.Blob(t.Context(), up.digest(), up.source())
 			wantWhole(t, up, b, err)
 			wantIdle(t, s)
 			wantHit(t, s, up)
@@ -203,7 +205,7 @@ func leavePartial(t *testing.T, dir string, size int, at int64) (*upstream, *Sto
 		return hold(ctx, request, pos)
 	}
 	s := open(t, dir, Config{})
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +224,7 @@ func TestResumeAfterRestartAsksForTheRestOnly(t *testing.T) {
 	if got := s.Usage().Partials; got != 3<<20 {
 		t.Errorf("got %d bytes of partials in the account, want %d", got, 3<<20)
 	}
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	wantWhole(t, up, b, err)
 	if got := up.requests()[1:]; len(got) != 1 || got[0] != (span{3 << 20, -1}) {
 		t.Errorf("asked for %v, want from %d on", got, 3<<20)
@@ -241,7 +243,7 @@ func TestPartialLongerThanTheObjectIsThrownAway(t *testing.T) {
 		check(t, os.Rename(name(long.digest()), name(up.digest())))
 	}
 	s = open(t, dir, Config{})
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	wantWhole(t, up, b, err)
 	wantIdle(t, s)
 }

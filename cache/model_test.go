@@ -120,6 +120,7 @@ func (m *model) restart(t *rapid.T) {
 		t.Fatal(err)
 	}
 	m.store = s
+	s.stretches = smallStretches()
 	<-s.scanned
 }
 
@@ -134,7 +135,7 @@ func (m *model) pick(t *rapid.T) *upstream {
 
 // fault is an upstream like up with something wrong; ok tells whether a pull must succeed all the same.
 func (m *model) fault(t *rapid.T, up *upstream) (faulty *upstream, ok bool) {
-	faulty = &upstream{content: up.content}
+	faulty = &upstream{content: up.content, parallel: rapid.IntRange(0, 4).Draw(t, "parallel")}
 	at := int64(rapid.IntRange(0, max(1, len(up.content))).Draw(t, "at"))
 	switch rapid.SampledFrom([]string{"none", "none", "cut", "dead", "refused", "corrupt", "short", "no ranges", "no size"}).Draw(t, "fault") {
 	case "cut":
@@ -154,7 +155,7 @@ func (m *model) fault(t *rapid.T, up *upstream) (faulty *upstream, ok bool) {
 		return faulty, len(up.content) == 0
 	case "no ranges":
 		faulty.before = cutAt(1, at)
-		faulty.answer = func(_ int, _, _ int64, st *Stream) error { st.Offset = 0; return nil }
+		faulty.answer = func(_ int, _, _ int64, st *Stream) error { noRanges(st); return nil }
 	case "no size":
 		faulty.answer = func(_ int, _, _ int64, st *Stream) error { st.Size = -1; return nil }
 	}
@@ -172,7 +173,7 @@ func (m *model) pull(t *rapid.T) {
 		wg.Go(func() {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			b, err := m.store.Blob(ctx, up.digest(), faulty.fetch)
+			b, err := m.store.Blob(ctx, up.digest(), faulty.source())
 			if err != nil {
 				if ok {
 					t.Errorf("open: %v", err)
@@ -201,7 +202,7 @@ func (m *model) rangeOf(t *rapid.T) {
 	up := m.pick(t)
 	from := rapid.IntRange(0, len(up.content)).Draw(t, "from")
 	n := rapid.IntRange(0, len(up.content)-from).Draw(t, "n")
-	b, err := m.store.Probe(context.Background(), up.digest(), int64(from), int64(from+n), up.fetch)
+	b, err := m.store.Probe(context.Background(), up.digest(), int64(from), int64(from+n), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func newProbed() *lru.Cache[Digest, probed] {
 // then, and for any longer range, Probe is Blob.
 //
 // The Blob's Size is that of the whole object, and reading elsewhere than was said is possible: each Seek costs a request then.
-func (s *Store) Probe(ctx context.Context, d Digest, from, to int64, fetch Fetch) (*Blob, error) {
+func (s *Store) Probe(ctx context.Context, d Digest, from, to int64, up Source) (*Blob, error) {
 	if b, err := s.Lookup(d); err == nil {
 		return b, nil
 	}
@@ -47,11 +47,11 @@ func (s *Store) Probe(ctx context.Context, d Digest, from, to int64, fetch Fetch
 		small = false
 	}
 	if !small {
-		return s.Blob(ctx, d, fetch)
+		return s.Blob(ctx, d, up)
 	}
-	b, err := s.probe(ctx, d, from, to, fetch, seen.size)
+	b, err := s.probe(ctx, d, from, to, up.Fetch, seen.size)
 	if b == nil && err == nil {
-		return s.Blob(ctx, d, fetch)
+		return s.Blob(ctx, d, up)
 	}
 	return b, err
 }

@@ -15,7 +15,7 @@ func TestResumeAfterABreak(t *testing.T) {
 		s := open(t, t.TempDir(), Config{})
 		up := newUpstream(1 << 20)
 		up.before = cutAt(1, 512<<10)
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, b, err)
 		wantIdle(t, s)
 		if got, want := up.requests(), (span{512 << 10, -1}); len(got) != 2 || got[1] != want {
@@ -32,8 +32,8 @@ func TestResumeWhereRangesAreIgnored(t *testing.T) {
 		s := open(t, t.TempDir(), Config{})
 		up := newUpstream(1 << 20)
 		up.before = cutAt(1, 512<<10)
-		up.answer = func(_ int, _, _ int64, st *Stream) error { st.Offset = 0; return nil }
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		up.answer = func(_ int, _, _ int64, st *Stream) error { noRanges(st); return nil }
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, b, err)
 		s.Close()
 	})
@@ -45,11 +45,11 @@ func TestUpstreamStaysAway(t *testing.T) {
 		s := open(t, t.TempDir(), Config{})
 		up := newUpstream(1 << 20)
 		up.before = cutAt(1000, 512<<10)
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantBroken(t, up, b, err, errCut)
 		wantIdle(t, s)
 		up.before = nil
-		b, err = s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err = s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, b, err)
 		if got := up.sent.Load(); got != 1<<20 {
 			t.Errorf("upstream sent %d bytes, want %d", got, 1<<20)
@@ -70,7 +70,7 @@ func TestSilenceIsBrokenOffAndResumed(t *testing.T) {
 			return ctx.Err()
 		}
 		began := time.Now()
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, b, err)
 		if took := time.Since(began); took < time.Minute || took > time.Minute+longestPause {
 			t.Errorf("took %v, want the idle timeout of a minute and a pause", took)
@@ -85,7 +85,7 @@ func TestSlowUpstreamIsNotBrokenOff(t *testing.T) {
 		s := open(t, t.TempDir(), Config{IdleTimeout: time.Minute})
 		up := newUpstream(1 << 20)
 		up.before = func(context.Context, int, int64) error { time.Sleep(50 * time.Second); return nil }
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, b, err)
 		if got := up.opened.Load(); got != 1 {
 			t.Errorf("upstream was asked %d times, want 1", got)
@@ -106,7 +106,7 @@ func TestRefusalOfOneIsNotTheOthers(t *testing.T) {
 	refused := func(ctx context.Context, _, _ int64) (*Stream, error) { <-gate; return nil, personalError{} }
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if _, err := s.Blob(t.Context(), up.digest(), refused); !Personal(err) {
+		if _, err := s.Blob(t.Context(), up.digest(), Source{Fetch: refused}); !Personal(err) {
 			t.Errorf("the refused one got %v", err)
 		}
 	})
@@ -114,7 +114,7 @@ func TestRefusalOfOneIsNotTheOthers(t *testing.T) {
 	}
 	for range 5 {
 		wg.Go(func() {
-			b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+			b, err := s.Blob(t.Context(), up.digest(), up.source())
 			wantWhole(t, up, b, err)
 		})
 	}
@@ -138,11 +138,11 @@ func TestResumeWithAnotherReadersCredentials(t *testing.T) {
 			}
 			return up.fetch(ctx, from, to)
 		}
-		starter, err := s.Blob(t.Context(), up.digest(), expires)
+		starter, err := s.Blob(t.Context(), up.digest(), Source{Fetch: expires})
 		if err != nil {
 			t.Fatal(err)
 		}
-		joiner, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		joiner, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, joiner, err)
 		wantWhole(t, up, starter, nil)
 		s.Close()

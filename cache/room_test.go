@@ -17,7 +17,7 @@ func TestEviction(t *testing.T) {
 	ups := make([]*upstream, 12)
 	for i := range ups {
 		ups[i] = newUpstream(1<<20 - i)
-		b, err := s.Blob(t.Context(), ups[i].digest(), ups[i].fetch)
+		b, err := s.Blob(t.Context(), ups[i].digest(), ups[i].source())
 		wantWhole(t, ups[i], b, err)
 		s.work.Wait()
 		if i >= 2 {
@@ -40,20 +40,20 @@ func TestReadersPin(t *testing.T) {
 	s := open(t, t.TempDir(), Config{MaxSize: 3 << 20})
 	<-s.scanned
 	one, two := newUpstream(2<<20), newUpstream(2<<20+1)
-	b, err := s.Blob(t.Context(), one.digest(), one.fetch)
+	b, err := s.Blob(t.Context(), one.digest(), one.source())
 	wantWhole(t, one, b, err)
 	s.work.Wait()
 	held, err := s.Lookup(one.digest())
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err = s.Blob(t.Context(), two.digest(), two.fetch)
+	b, err = s.Blob(t.Context(), two.digest(), two.source())
 	wantWhole(t, two, b, err)
 	if b.Outcome != Uncached || !s.Has(one.digest()) {
 		t.Errorf("got outcome %v, want uncached", b.Outcome)
 	}
 	wantWhole(t, one, held, nil)
-	b, err = s.Blob(t.Context(), two.digest(), two.fetch)
+	b, err = s.Blob(t.Context(), two.digest(), two.source())
 	wantWhole(t, two, b, err)
 	wantIdle(t, s)
 	if !s.Has(two.digest()) || s.Has(one.digest()) {
@@ -70,7 +70,7 @@ func TestFillsReserve(t *testing.T) {
 	for i := range 4 {
 		up := newUpstream(1<<20 - i)
 		up.before = holdAt(500<<10, gate)
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ func TestFreeSpaceFloor(t *testing.T) {
 	<-s.scanned
 	for i := range 10 {
 		up := newUpstream(1<<20 - i)
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, b, err)
 		s.work.Wait()
 		if got := s.Usage().Bytes; got > volume-4<<20 {
@@ -130,7 +130,7 @@ func TestDeletionIsTriedAgain(t *testing.T) {
 	<-s.scanned
 	put := func(i int) {
 		up := newUpstream(1<<20 - i)
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, b, err)
 		s.work.Wait()
 	}
@@ -153,7 +153,7 @@ func TestUseIsRememberedOverRestarts(t *testing.T) {
 	ups := make([]*upstream, 4)
 	for i := range ups {
 		ups[i] = newUpstream(1<<20 - i)
-		b, err := s.Blob(t.Context(), ups[i].digest(), ups[i].fetch)
+		b, err := s.Blob(t.Context(), ups[i].digest(), ups[i].source())
 		wantWhole(t, ups[i], b, err)
 		s.work.Wait()
 		then := time.Now().Add(time.Duration(i-10) * time.Hour)

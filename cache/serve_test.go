@@ -30,7 +30,7 @@ func TestServeContent(t *testing.T) {
 	}
 	get := func(r string, from, to int) {
 		t.Helper()
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		if err != nil {
 			t.Error(err)
 			return
@@ -44,7 +44,7 @@ func TestServeContent(t *testing.T) {
 			t.Errorf("%s: got %d other bytes, want %d", r, w.Body.Len(), to-from)
 		}
 	}
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func serve(b *Blob, r string) *httptest.ResponseRecorder {
 
 func getMulti(t *testing.T, s *Store, up *upstream) {
 	t.Helper()
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}

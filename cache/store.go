@@ -55,21 +55,22 @@ func (cfg Config) withDefaults(dir string) Config {
 
 // Store is a content-addressed store on one directory. One process owns the directory at a time.
 type Store struct {
-	dir     layout
-	disk    disk
-	index   *index
-	trusted *lru.Cache[Digest, struct{}] // files that this process has seen to be their digest
-	tags    tags
-	probed  *lru.Cache[Digest, probed]
-	report  func(string, error)
-	minFree int64
-	idle    time.Duration
-	now     func() time.Time
-	opened  time.Time // what is older and unfinished belongs to nobody any more
-	scanned chan struct{}
-	counts  Counts
-	pieces  sync.Pool   // of *[piece]byte
-	blind   atomic.Bool // the disk takes no times of use, and that was reported
+	dir       layout
+	disk      disk
+	index     *index
+	trusted   *lru.Cache[Digest, struct{}] // files that this process has seen to be their digest
+	tags      tags
+	probed    *lru.Cache[Digest, probed]
+	report    func(string, error)
+	minFree   int64
+	idle      time.Duration
+	stretches stretches
+	now       func() time.Time
+	opened    time.Time // what is older and unfinished belongs to nobody any more
+	scanned   chan struct{}
+	counts    Counts
+	pieces    sync.Pool   // of *[piece]byte
+	blind     atomic.Bool // the disk takes no times of use, and that was reported
 
 	ctx    context.Context // of all fills; ends with Close
 	cancel context.CancelFunc
@@ -119,6 +120,7 @@ func openOn(disk disk, dir string, cfg Config) (*Store, error) {
 	s := &Store{
 		dir: l, opened: opened, disk: disk, report: cfg.Report, minFree: cfg.MinFree, idle: cfg.IdleTimeout, now: time.Now, tags: newTags(),
 		fills: map[Digest]*fill{}, suspects: map[Digest]bool{}, scanned: make(chan struct{}), probed: newProbed(),
+		stretches: usualStretches(),
 	}
 	s.trusted, _ = lru.New[Digest, struct{}](trustedInMemory) // errs on a size below one only
 	s.index = newIndex(cfg.MaxSize, func() time.Time { return s.now() })
@@ -178,7 +180,7 @@ func (s *Store) committing(d Digest) *Blob {
 	if !ok || !f.isVerified() {
 		return nil
 	}
-	src := &source{func(context.Context, int64, int64) (*Stream, error) { return nil, fs.ErrNotExist }}
+	src := &Source{Fetch: func(context.Context, int64, int64) (*Stream, error) { return nil, fs.ErrNotExist }}
 	f.hold(src)
 	r := &growing{ctx: context.Background(), fill: f, source: src} // nothing of it has to be waited for
 	return &Blob{ReadSeekCloser: r, Digest: d, Size: f.length(), MediaType: f.mediaType, Outcome: Hit}
@@ -241,18 +243,18 @@ func (s *Store) markUsed(d Digest, info fs.FileInfo) {
 	}
 }
 
-// Blob gives the content of d: what is held, else the fill that is under way, else a new fill by fetch, whose transfer belongs
+// Blob gives the content of d: what is held, else the fill that is under way, else a new fill from up, whose transfer belongs
 // to the store and goes on when ctx ends. It returns when the size is known, long before the last byte. The caller closes the Blob.
-// Whether the caller may have d at all must be settled before: with a hit or a join, fetch is not asked.
+// Whether the caller may have d at all must be settled before: with a hit or a join, up is not asked.
 //
-// When the fill that somebody else started fails for reasons of theirs alone (see [Personal]), fetch is tried in its place. When
-// the disk does not take the content, the Blob comes straight from fetch and is not kept.
-func (s *Store) Blob(ctx context.Context, d Digest, fetch Fetch) (*Blob, error) {
+// When the fill that somebody else started fails for reasons of theirs alone (see [Personal]), up is tried in its place. When
+// the disk does not take the content, the Blob comes straight from up and is not kept.
+func (s *Store) Blob(ctx context.Context, d Digest, up Source) (*Blob, error) {
 	if b, err := s.Lookup(d); err == nil {
 		return b, nil
 	}
 	for {
-		src := &source{fetch}
+		src := &Source{up.Fetch, up.Parallel} // one of its own for each try, since it stands for a reader
 		f, outcome, err := s.join(d, src)
 		if err != nil {
 			return nil, fmt.Errorf("fetch %s: %w", d, err)
@@ -267,7 +269,7 @@ func (s *Store) Blob(ctx context.Context, d Digest, fetch Fetch) (*Blob, error) 
 
 // join finds the fill of d or starts one. It does no I/O, since every miss passes here under one lock: whether d has meanwhile
 // become complete is for the fill to find out.
-func (s *Store) join(d Digest, src *source) (*fill, Outcome, error) {
+func (s *Store) join(d Digest, src *Source) (*fill, Outcome, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f, ok := s.fills[d]; ok {

@@ -26,11 +26,11 @@ func TestHitAfterRestart(t *testing.T) {
 	dir := t.TempDir()
 	up := newUpstream(1 << 20)
 	s := open(t, dir, Config{})
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	wantWhole(t, up, b, err)
 	s.Close()
 	s = open(t, dir, Config{})
-	b, err = s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err = s.Blob(t.Context(), up.digest(), up.source())
 	wantWhole(t, up, b, err)
 	if b.Outcome != Hit || up.opened.Load() != 1 {
 		t.Errorf("got outcome %v after %d requests, want a hit after one", b.Outcome, up.opened.Load())
@@ -96,7 +96,7 @@ func TestSHA512(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t, dir, Config{})
-	b, err := s.Blob(t.Context(), d, up.fetch)
+	b, err := s.Blob(t.Context(), d, up.source())
 	wantWhole(t, up, b, err)
 	wantIdle(t, s)
 	s.Close()
@@ -128,7 +128,7 @@ func (c *counted) Read(p []byte) (int, error) {
 func TestHitIsSentByTheKernel(t *testing.T) {
 	s := open(t, t.TempDir(), Config{})
 	up := newUpstream(4 << 20)
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	wantWhole(t, up, b, err)
 	wantIdle(t, s)
 	b, err = s.Lookup(up.digest())
@@ -171,11 +171,11 @@ func TestCloseTwiceAndReadAfterClose(t *testing.T) {
 	up := newUpstream(1 << 20)
 	gate := make(chan struct{})
 	up.before = holdAt(300<<10, gate)
-	one, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	one, err := s.Blob(t.Context(), up.digest(), up.source())
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	two, err := s.Blob(t.Context(), up.digest(), up.source())
 	if n, err := one.Read(nil); n != 0 || err != nil {
 		t.Errorf("an empty read: got %d, %v", n, err)
 	}

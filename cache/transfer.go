@@ -81,8 +81,10 @@ func (f *fill) transfer() error {
 		}
 		before := f.pace.bytes
 		err := f.step()
-		if barren++; f.pace.bytes > before {
+		if f.pace.bytes > before {
 			barren = 0
+		} else if err != nil { // and not a wait for side transfers
+			barren++
 		}
 		if err == nil {
 			continue
@@ -101,6 +103,8 @@ func (f *fill) mend(err error, barren int) error {
 		return fmt.Errorf("fetch %s: %w", f.digest, errClosed)
 	case errors.Is(err, errStale), errors.Is(err, ErrRange) && f.found.Frontier > 0:
 		return f.startOver()
+	case errors.Is(err, ErrRange) && f.goAlone():
+		return nil
 	case errors.As(err, &disk), errors.Is(err, ErrMismatch), !f.begun():
 		return err
 	case Personal(err):
@@ -133,7 +137,16 @@ func (f *fill) step() error {
 	if f.size >= 0 {
 		part = f.taken.gap(f.size)
 	}
-	f.at = part.from
+	to := part.to
+	if part.from != part.to {
+		to = f.reach(part)
+	}
+	f.at, f.mine = part.from, part.from
+	if f.parallel() {
+		f.mine = to // lanes begin where it ends
+		f.taken.add(part.from, to)
+	}
+	fetch := f.source.Fetch
 	more := f.have.end(f.hashed) > f.hashed // came since catchUp looked, and may have been the last
 	changed := f.onChange()
 	f.mu.Unlock()
@@ -148,16 +161,27 @@ func (f *fill) step() error {
 			return f.ctx.Err()
 		}
 	}
-	to := f.reach(part)
-	b, err := f.store.request(f.ctx, f.digest, f.source.fetch, part.from, to)
+	return f.bring(fetch, part.from, to)
+}
+
+// bring asks for what run has claimed, up to to, and copies it.
+func (f *fill) bring(fetch Fetch, from, to int64) error {
+	defer f.change(func() { f.taken.cut(f.at, f.mine) })
+	b, err := f.store.request(f.ctx, f.digest, fetch, from, to)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
+	if b.Size < 0 && f.goAlone() {
+		return nil
+	}
 	if err := f.begin(b); err != nil {
 		return err
 	}
-	if to < 0 {
+	if to >= 0 && !b.Part {
+		f.change(func() { f.side.off = true })
+	}
+	if to < 0 || !b.Part || f.size >= 0 && f.size < to {
 		to = f.size // known by now, if ever before the end
 	}
 	return f.copy(b, to)
@@ -201,14 +225,13 @@ func (f *fill) copy(b *body, limit int64) error {
 	}
 	buf := f.store.piece()
 	defer f.store.pieces.Put(buf)
-	mine := f.at
-	defer func() { f.change(func() { f.taken.cut(f.at, mine) }) }()
 	for {
-		mine = f.claim(mine, limit)
-		if mine == f.at {
+		f.fillLanes()
+		f.claim(limit)
+		if f.mine == f.at {
 			return nil
 		}
-		n, err := b.Read(buf[:min(piece, mine-f.at)])
+		n, err := b.Read(buf[:min(piece, f.mine-f.at)])
 		if writeErr := f.append(buf[:n]); writeErr != nil {
 			return writeErr
 		}
@@ -221,22 +244,22 @@ func (f *fill) copy(b *body, limit int64) error {
 	}
 }
 
-// claim takes the next piece, from mine on, if no side transfer was there first.
-func (f *fill) claim(mine, limit int64) int64 {
-	if f.at < mine {
-		return mine
+// claim takes the next piece, if no side transfer was there first.
+func (f *fill) claim(limit int64) {
+	if f.at < f.mine {
+		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.side.off && f.taken.end(0) < mine {
-		return f.at // a side transfer left a gap behind us, and nobody else will close it
+	if f.side.off && f.taken.end(0) < f.mine {
+		return // a side transfer left a gap behind us, and nobody else will close it
 	}
-	to := min(mine+piece, f.taken.next(mine))
+	to := min(f.mine+piece, f.taken.next(f.mine))
 	if limit >= 0 {
 		to = min(to, limit)
 	}
-	f.taken.add(mine, to)
-	return to
+	f.taken.add(f.mine, to)
+	f.mine = to
 }
 
 func (f *fill) bodyEnded(limit int64) error {

@@ -12,6 +12,7 @@ import (
 type Stream struct {
 	Body      io.ReadCloser
 	Offset    int64  // where in the object Body begins: what was asked for, or 0 when upstream ignores ranges
+	Part      bool   // Body ends where the caller said, or with the object; false when upstream ignores ranges
 	Size      int64  // of the whole object, -1 when upstream does not say
 	MediaType string // upstream's Content-Type
 }
@@ -22,6 +23,15 @@ type Stream struct {
 //
 // An error may be [ErrRange], when upstream says that the object has no byte at from, or may be [Personal].
 type Fetch func(ctx context.Context, from, to int64) (*Stream, error)
+
+// Source is a caller's way to upstream.
+type Source struct {
+	Fetch Fetch
+
+	// Parallel is over how many connections at once an object may be fetched; 0 is one. More of them help where upstream holds
+	// each connection to a rate of its own, and each costs upstream more requests.
+	Parallel int
+}
 
 // Personal tells whether err concerns only the one who asked, such as a refused credential: then others may have more luck. An
 // error says so by a method Personal() bool.

@@ -25,8 +25,12 @@ type upstream struct {
 	answer func(request int, from, to int64, st *Stream) error
 	// before is called before each piece of a body and may wait, or break the body.
 	before func(ctx context.Context, request int, pos int64) error
+	// closed is called when a body is closed.
+	closed func()
 	// chunk is the size of a piece, 32 KiB when 0.
 	chunk int
+	// parallel is the Parallel of its source.
+	parallel int
 
 	mu    sync.Mutex
 	asked []span
@@ -49,23 +53,29 @@ func (u *upstream) fetch(ctx context.Context, from, to int64) (*Stream, error) {
 	u.mu.Lock()
 	u.asked = append(u.asked, span{from, to})
 	u.mu.Unlock()
-	if to < 0 {
-		to = int64(len(u.content))
-	}
-	st := &Stream{Offset: from, Size: int64(len(u.content)), MediaType: "application/octet-stream"}
+	size := int64(len(u.content))
+	st := &Stream{Offset: from, Part: to >= 0 || from > 0, Size: size, MediaType: "application/octet-stream"}
 	if u.answer != nil {
 		if err := u.answer(request, from, to, st); err != nil {
 			return nil, err
 		}
 	}
-	if from > int64(len(u.content)) {
+	if st.Part && from >= size {
 		return nil, ErrRange
 	}
+	if to < 0 || !st.Part {
+		to = size
+	}
 	if st.Body == nil {
-		st.Body = &upstreamBody{u: u, ctx: ctx, request: request, pos: st.Offset, to: min(to, int64(len(u.content)))}
+		st.Body = &upstreamBody{u: u, ctx: ctx, request: request, pos: st.Offset, to: min(to, size)}
 	}
 	return st, nil
 }
+
+// noRanges is the answer of an upstream that knows none.
+func noRanges(st *Stream) { st.Offset, st.Part = 0, false }
+
+func (u *upstream) source() Source { return Source{Fetch: u.fetch, Parallel: u.parallel} }
 
 func (u *upstream) requests() []span {
 	u.mu.Lock()
@@ -102,7 +112,12 @@ func (b *upstreamBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (b *upstreamBody) Close() error { return nil }
+func (b *upstreamBody) Close() error {
+	if b.u.closed != nil {
+		b.u.closed()
+	}
+	return nil
+}
 
 var errCut = errors.New("connection reset by peer")
 

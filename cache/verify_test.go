@@ -47,7 +47,7 @@ func TestTruncatedFileIsAMiss(t *testing.T) {
 		if got := s.Counts().Damaged.Load(); got != 1 {
 			t.Errorf("counted %d damaged, want 1", got)
 		}
-		b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
 		wantWhole(t, up, b, err)
 		wantIdle(t, s)
 		wantHit(t, s, up)
@@ -245,7 +245,7 @@ func TestScan(t *testing.T) {
 		b.Close()
 	}
 	up := newUpstream(100 << 10)
-	b, err := s.Blob(t.Context(), up.digest(), up.fetch)
+	b, err := s.Blob(t.Context(), up.digest(), up.source())
 	wantWhole(t, up, b, err)
 	check(t, s.SetTag(Key{Registry: "r", Repo: "a", Tag: "b"}, Tag{Digest: up.digest()}))
 	if s.Usage().Scanned {

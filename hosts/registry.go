@@ -48,6 +48,10 @@ type Registry struct {
 	// Tags say otherwise of some tags. The first that matches counts.
 	Tags []TagRule
 
+	// Parallel is over how many connections at once a large blob may be
+	// fetched, at most MaxParallel; 0 is one.
+	Parallel int
+
 	// CAFile holds more roots for its TLS, in PEM.
 	CAFile string
 
@@ -62,6 +66,10 @@ type Registry struct {
 	// opens to everybody; others only to callers who have logged in to us.
 	Share []string
 }
+
+// MaxParallel is the most connections that one blob may be fetched over. More
+// would bring little and look like an attack.
+const MaxParallel = 16
 
 // UpstreamURL returns the base URL for a request that came for host, which is
 // one that Lookup found this registry by. A token realm among the hosts is its

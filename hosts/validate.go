@@ -53,6 +53,8 @@ func (r Registry) checkRules() error {
 		return fmt.Errorf("mode %d is unknown: write cache, tunnel or refuse", int(r.Mode))
 	case slices.ContainsFunc(r.AllowNets, func(p netip.Prefix) bool { return !p.IsValid() }):
 		return errors.New("allowed network is empty: write it as 10.0.0.0/8 or fd00::/8")
+	case r.Parallel < 0 || r.Parallel > MaxParallel:
+		return fmt.Errorf("parallel %d is not a number from 1 to %d", r.Parallel, MaxParallel)
 	}
 	return checkFreshness(r.ManifestTTL, r.MaxStale, r.WhenGone)
 }

@@ -126,6 +126,11 @@ func (s *Server) describe(ctx context.Context, q *request, r *http.Request) (fou
 	return f, err
 }
 
+// source is the way from the cache to upstream for the request's blob.
+func (s *Server) source(q *request, r *http.Request) cache.Source {
+	return cache.Source{Fetch: s.fetch(q, r, kindBlob, q.ref), Parallel: q.reg.Parallel}
+}
+
 // fetch is the way from the cache to upstream for the request's object of this kind: with the credential of the one who asked, from
 // the registry each time, so that a redirect is always fresh.
 //
@@ -169,6 +174,7 @@ func (s *Server) stream(q *request, resp *http.Response, cancel context.CancelCa
 	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
 		err = fmt.Errorf("the body is encoded (%.20q), which nobody asked for: %w", e, cache.ErrMismatch)
 	} else if resp.StatusCode == http.StatusPartialContent {
+		st.Part = true
 		st.Offset, st.Size, err = contentRange(resp.Header.Get("Content-Range"))
 	}
 	if err != nil {

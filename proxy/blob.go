@@ -52,15 +52,15 @@ func (s *Server) serveBlob(q *request, w *countingWriter, r *http.Request) {
 // openBlob finds the content or starts to bring it. A small range alone does not: lazy snapshotters probe layers of gigabytes that
 // they may never need.
 func (s *Server) openBlob(ctx context.Context, q *request, r *http.Request) (*cache.Blob, error) {
-	fetch := s.fetch(q, r, kindBlob, q.ref)
+	up := s.source(q, r)
 	if from, to, ok := singleRange(r.Header.Get("Range")); ok {
-		b, err := s.cfg.Store.Probe(ctx, q.digest, from, to, fetch)
+		b, err := s.cfg.Store.Probe(ctx, q.digest, from, to, up)
 		if !errors.Is(err, cache.ErrRange) {
 			return b, err
 		}
 		// A range outside: net/http refuses it, once the size is known.
 	}
-	return s.cfg.Store.Blob(ctx, q.digest, fetch)
+	return s.cfg.Store.Blob(ctx, q.digest, up)
 }
 
 // singleRange reads "bytes=0-9", "bytes=5-" and "bytes=-5" (RFC 9110, section 14.1.2): from up to but not including to, which is -1 for
@@ -103,7 +103,7 @@ func (s *Server) serveLate(q *request, w *countingWriter, r *http.Request, late 
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 	w.WriteHeader(http.StatusOK)
 	http.NewResponseController(w).Flush()
-	b, err := s.cfg.Store.Blob(r.Context(), q.digest, s.fetch(q, r, kindBlob, q.ref))
+	b, err := s.cfg.Store.Blob(r.Context(), q.digest, s.source(q, r))
 	if err == nil {
 		defer b.Close()
 		_, err = io.Copy(bigPieces{w}, b)

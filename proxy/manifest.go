@@ -126,7 +126,7 @@ func (s *Server) headManifest(q *request, w *countingWriter, r *http.Request) {
 // manifest gets one by digest, from the cache or by a fill like any content's. That the caller may have it is for who calls to know,
 // or for upstream to say where it is asked.
 func (s *Server) manifest(ctx context.Context, q *request, r *http.Request, d cache.Digest) (*manifest, error) {
-	b, err := s.cfg.Store.Blob(ctx, d, s.fetch(q, r, kindManifest, d.String()))
+	b, err := s.cfg.Store.Blob(ctx, d, cache.Source{Fetch: s.fetch(q, r, kindManifest, d.String())})
 	if err != nil {
 		return nil, err
 	}

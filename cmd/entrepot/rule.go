@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -69,6 +70,10 @@ func ruleFields() []ruleField {
 			func(to, from *hosts.Registry) { to.WhenGone = from.WhenGone }, nil,
 		},
 		{
+			"parallel", false, setParallel,
+			func(to, from *hosts.Registry) { to.Parallel = from.Parallel }, nil,
+		},
+		{
 			"tags", true, wantTagRule,
 			func(to, from *hosts.Registry) { to.Tags = from.Tags }, readTagRule,
 		},
@@ -93,6 +98,15 @@ func setMode(r *rule, text string) error {
 		return fault{"cache, tunnel or refuse", ""}
 	}
 	r.Mode = mode
+	return nil
+}
+
+func setParallel(r *rule, text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > hosts.MaxParallel {
+		return fault{fmt.Sprintf("a number of connections from 1 to %d", hosts.MaxParallel), ""}
+	}
+	r.Parallel = n
 	return nil
 }
 
@@ -157,7 +171,10 @@ func (r rule) judge(bad *problems) {
 	if r.Mode == hosts.Cache {
 		return
 	}
-	for _, key := range []string{"upstream", "realms", "ca-file", "manifest-ttl", "max-stale", "when-gone", "tags", "allow-net", "credentials", "share"} {
+	keys := []string{
+		"upstream", "realms", "ca-file", "manifest-ttl", "max-stale", "when-gone", "parallel", "tags", "allow-net", "credentials", "share",
+	}
+	for _, key := range keys {
 		if r.said[key] {
 			bad.add(r.from, fmt.Sprintf("registry %q: %s has no effect with mode %s", r.Name, key, r.Mode), "remove one of the two")
 		}

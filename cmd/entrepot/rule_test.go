@@ -77,10 +77,11 @@ registry:
     upstream: http://10.0.0.7:5000
     realms: [auth.corp.example]
     manifest-ttl: 10m
+    parallel: 4
     allow-net: [10.0.0.0/8]
 `, nil, nil, "reg.corp.example")
-	want := hosts.Registry{Name: "corp", Upstream: "http://10.0.0.7:5000", Mode: hosts.Cache, ManifestTTL: 10 * time.Minute}
-	if got.Name != want.Name || got.Upstream != want.Upstream || got.Mode != want.Mode || got.ManifestTTL != want.ManifestTTL {
+	want := hosts.Registry{Name: "corp", Upstream: "http://10.0.0.7:5000", Mode: hosts.Cache, ManifestTTL: 10 * time.Minute, Parallel: 4}
+	if got.Name != want.Name || got.Upstream != want.Upstream || got.Mode != want.Mode || got.ManifestTTL != want.ManifestTTL || got.Parallel != want.Parallel {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if !slices.Equal(got.Realms, []string{"auth.corp.example"}) || len(got.AllowNets) != 1 || len(got.Hosts) != 3 {
@@ -121,6 +122,7 @@ func TestRuleProblems(t *testing.T) {
 		{"unknown key", "registry:\n  - name: a.example\n    upstrem: x\n", []string{"F:3: upstrem: no such key", "did you mean upstream?"}},
 		{"no name", "registry:\n  - upstream: https://a.example\n", []string{"F:2: registry: has no name"}},
 		{"bad mode", "registry:\n  - name: a.example\n    mode: on\n", []string{`F:3: registry: mode: got "on", want cache, tunnel or refuse`}},
+		{"parallel", "registry:\n  - name: a.example\n    parallel: 17\n", []string{`F:3: registry: parallel: got "17", want a number of connections from 1 to 16`}},
 		{"bad net and ttl", "registry:\n  - name: a.example\n    allow-net: [10.0.0.1/8]\n    manifest-ttl: 5\n", []string{"F:3: registry: allow-net: got", "F:4: registry: manifest-ttl: got", "a number needs its unit"}},
 		{"password", "registry:\n  - name: a.example\n    upstream: https://u:secret@a.example\n", []string{"F:2: registry: ", "holds credentials"}},
 		{"no effect", "registry:\n  - {name: a.example, mode: tunnel, upstream: \"https://b.example\"}\n", []string{"F:2: registry: ", "upstream has no effect with mode tunnel"}},

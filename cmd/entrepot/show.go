@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -119,6 +120,9 @@ func registryNode(r hosts.Registry, from origin) *yaml.Node {
 	scalar("manifest-ttl", periodText(r.ManifestTTL))
 	scalar("max-stale", periodText(r.MaxStale))
 	scalar("when-gone", r.WhenGone.String())
+	if r.Parallel > 0 {
+		scalar("parallel", strconv.Itoa(r.Parallel))
+	}
 	if len(r.Tags) > 0 {
 		n.Content = append(n.Content, plain("tags"), tagKind().nodes(r.Tags))
 	}
