@@ -139,6 +139,7 @@ func (s *Server) source(q *request, r *http.Request) cache.Source {
 // whole of it whenever the registry chose another storage.
 func (s *Server) fetch(q *request, r *http.Request, kind, ref string) cache.Fetch {
 	asked := s.question(q, r, http.MethodGet, kind, ref)
+	asked.Patience = 0 // the transfer's, not the client's: see waits.opening
 	return func(ctx context.Context, from, to int64) (*cache.Stream, error) {
 		u := asked
 		u.Header = asked.Header.Clone()

@@ -29,15 +29,17 @@ func (s *Server) serveBlob(q *request, w *countingWriter, r *http.Request) {
 		q.refuse(w, http.StatusBadRequest, codeUnsupported, "more than 1024 ranges in one request")
 		return
 	}
-	waiting, settle, done := s.waits.limit(r)
+	waiting, settle, done := limit(r, s.waits.whole)
 	defer done()
 	if err := s.mayRead(q, waiting); err != nil {
 		q.fail(w, waiting, err)
 		return
 	}
-	b, err := s.openBlob(waiting.Context(), q, r)
-	if errors.Is(err, errImpatient) {
-		s.serveLate(q, w, r, err)
+	opening, opened, end := limit(waiting, s.waits.opening(q))
+	defer end()
+	b, err := s.openBlob(opening.Context(), q, r)
+	if err != nil && context.Cause(opening.Context()) == errImpatient {
+		s.serveLate(q, w, r, errImpatient)
 		return
 	}
 	if err != nil {
@@ -45,6 +47,7 @@ func (s *Server) serveBlob(q *request, w *countingWriter, r *http.Request) {
 		return
 	}
 	settle()
+	opened()
 	defer b.Close()
 	s.sendBlob(q, w, r, b)
 }

@@ -48,7 +48,7 @@ func (s *Server) serveManifest(q *request, w *countingWriter, r *http.Request) {
 			return
 		}
 	}
-	r, _, done := s.waits.limit(r)
+	r, _, done := limit(r, s.waits.whole)
 	defer done()
 	m, err := s.heldManifest(q, r)
 	if err == nil && m == nil && r.Method == http.MethodHead {
@@ -126,10 +126,13 @@ func (s *Server) headManifest(q *request, w *countingWriter, r *http.Request) {
 // manifest gets one by digest, from the cache or by a fill like any content's. That the caller may have it is for who calls to know,
 // or for upstream to say where it is asked.
 func (s *Server) manifest(ctx context.Context, q *request, r *http.Request, d cache.Digest) (*manifest, error) {
-	b, err := s.cfg.Store.Blob(ctx, d, cache.Source{Fetch: s.fetch(q, r, kindManifest, d.String())})
+	opening, opened, end := limit(r.WithContext(ctx), s.waits.opening(q))
+	defer end()
+	b, err := s.cfg.Store.Blob(opening.Context(), d, cache.Source{Fetch: s.fetch(q, r, kindManifest, d.String())})
 	if err != nil {
 		return nil, err
 	}
+	opened()
 	if b.Outcome != cache.Miss && !(s.access.proven(q, r, s.now()) && s.access.knows(q, d)) {
 		// Somebody else brought it: this caller proves for himself, before a word is said of what it is.
 		p := *q

@@ -62,6 +62,24 @@ func TestSilentUpstream(t *testing.T) {
 			t.Errorf("what came late is not what is held")
 		}
 	})
+	t.Run("too late for the mirror, and kept", func(t *testing.T) {
+		p := st.world.Push(t, "registry.k8s.io/late:1", world.Image(t, 3, 300<<10))
+		st.get(doorMirror, st.mirror("/v2/registry.k8s.io/late/manifests/1"))
+		storage := st.silent("us-west1-docker.pkg.dev", world.Blob)
+		url := st.mirror("/v2/registry.k8s.io/late/blobs/" + p.Blobs[1])
+		if resp, body := st.get(doorMirror, url); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("got %d %s, want 503 with Retry-After", resp.StatusCode, body)
+		}
+		storage.Clear()
+		storage.Release()
+		st.settled()
+		before := st.world.BlobBytes()
+		resp, body := st.get(doorMirror, url)
+		if resp.StatusCode != http.StatusOK || resp.Header.Get("Cache-Status") != cacheStatus[cacheHit] || len(body) != 300<<10 {
+			t.Errorf("afterwards got %d %s and %d bytes, want a hit", resp.StatusCode, resp.Header.Get("Cache-Status"), len(body))
+		}
+		st.world.NoMoreBlobBytes(t, before)
+	})
 	t.Run("tag that is held", func(t *testing.T) {
 		clock.advance(2 * time.Minute)
 		st.silent("registry.k8s.io", world.Manifest)

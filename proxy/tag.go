@@ -43,7 +43,7 @@ func (s *Server) serveTag(q *request, w *countingWriter, r *http.Request) {
 			return
 		}
 	}
-	r, _, done := s.waits.limit(r)
+	r, _, done := limit(r, s.waits.whole)
 	defer done()
 	if fresh { // evicted, or just being committed
 		s.fetchTag(q, w, r, held)

@@ -30,11 +30,19 @@ func (p waits) exchange(q *request) time.Duration {
 	return 0
 }
 
-// limit gives r a context that ends when the client has waited long enough for a header, unless settle is called before. done frees
-// it.
-func (p waits) limit(r *http.Request) (_ *http.Request, settle, done func()) {
+// opening is how long a client waits for the header of a transfer. The transfer itself has the upstream client's patience, whoever began
+// it: otherwise what comes from a slow storage would never be kept for those who come by the mirror.
+func (p waits) opening(q *request) time.Duration {
+	if q.door == doorMirror {
+		return p.mirror
+	}
+	return p.whole
+}
+
+// limit gives r a context that ends when the client has waited so long for a header, unless settle is called before. done frees it.
+func limit(r *http.Request, wait time.Duration) (_ *http.Request, settle, done func()) {
 	ctx, cancel := context.WithCancelCause(r.Context())
-	timer := time.AfterFunc(p.whole, func() { cancel(errImpatient) })
+	timer := time.AfterFunc(wait, func() { cancel(errImpatient) })
 	return r.WithContext(ctx), func() { timer.Stop() }, func() {
 		timer.Stop()
 		cancel(nil)
