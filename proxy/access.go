@@ -181,8 +181,11 @@ func (a *access) noteManifest(q *request, m *manifest, now time.Time) error {
 	return a.store.SetTag(q.manifestKey(m.digest), cache.Tag{Digest: m.digest, MediaType: m.mediaType, Size: int64(len(m.body)), Seen: now})
 }
 
+// holdsVariant marks what is remembered of which repository holds which manifest.
+const holdsVariant = "holds"
+
 func (q *request) manifestKey(d cache.Digest) cache.Key {
-	return cache.Key{Registry: q.registry, Repo: q.repo, Tag: d.String(), Variant: "holds"}
+	return cache.Key{Registry: q.registry, Repo: q.repo, Tag: d.String(), Variant: holdsVariant}
 }
 
 func (a *access) knows(q *request, d cache.Digest) bool {

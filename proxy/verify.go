@@ -15,7 +15,8 @@ type Progress struct {
 	Bytes        int64    `json:"bytes"`
 	TotalObjects int64    `json:"total_objects"`
 	TotalBytes   int64    `json:"total_bytes"`
-	Damaged      []string `json:"damaged,omitempty"`
+	Damaged      []string `json:"damaged,omitempty"`  // and dropped
+	Repaired     []string `json:"repaired,omitempty"` // of those, what was fetched anew
 	Done         bool     `json:"done,omitempty"`
 	Error        string   `json:"error,omitempty"`
 }
@@ -23,17 +24,23 @@ type Progress struct {
 // ProgressOf is v for people and programs.
 func ProgressOf(v cache.Verification) Progress {
 	p := Progress{Objects: v.Objects, Bytes: v.Bytes, TotalObjects: v.TotalObjects, TotalBytes: v.TotalBytes}
-	for _, d := range v.Damaged {
-		p.Damaged = append(p.Damaged, d.String())
-	}
+	p.Damaged = names(v.Damaged)
 	return p
+}
+
+func names(digests []cache.Digest) []string {
+	var out []string
+	for _, d := range digests {
+		out = append(out, d.String())
+	}
+	return out
 }
 
 // progressEvery keeps the stream to what a person can follow.
 const progressEvery = 200 * time.Millisecond
 
-// serveVerify rehashes what is held, as fast as ?rate= (bytes a second) allows, and drops what is damaged. Who leaves ends it. One
-// runs at a time: two would only read the disk twice.
+// serveVerify rehashes what is held, as fast as ?rate= (bytes a second) allows, drops what is damaged and fetches it anew. Who leaves
+// ends it. One runs at a time: two would only read the disk twice.
 func (s *Server) serveVerify(w http.ResponseWriter, r *http.Request) {
 	var rate int64
 	if text := r.URL.Query().Get("rate"); text != "" {
@@ -59,6 +66,7 @@ func (s *Server) serveVerify(w http.ResponseWriter, r *http.Request) {
 		}
 	}})
 	last := ProgressOf(v)
+	last.Repaired = names(s.repair(r.Context(), v.Damaged))
 	last.Done = true
 	if err != nil {
 		last.Error = err.Error()

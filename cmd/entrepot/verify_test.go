@@ -31,7 +31,7 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	stdout, stderr, code := output(t, nil, "verify", "--rate", "100MiB", "--data-dir", dir)
-	want := "damaged and dropped: " + digests[1].String() + "\n3 objects, 16 B: 1 damaged; they are fetched again when they are asked for\n"
+	want := "damaged and dropped: " + digests[1].String() + "\n3 objects, 16 B: 1 damaged; they are fetched anew when they are asked for\n"
 	if code != 0 || stdout != want || stderr != "" {
 		t.Errorf("got %d, %q, %q, want 0 and %q", code, stdout, stderr, want)
 	}

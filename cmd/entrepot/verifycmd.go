@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -51,17 +52,27 @@ func (p program) verify(c config, rate int64) error {
 		return err
 	}
 	for _, d := range last.Damaged {
-		fmt.Fprintf(p.stdout, "damaged and dropped: %s\n", d)
+		became := "dropped"
+		if slices.Contains(last.Repaired, d) {
+			became = "fetched anew"
+		}
+		fmt.Fprintf(p.stdout, "damaged and %s: %s\n", became, d)
 	}
 	_, err = fmt.Fprintf(p.stdout, "%d objects, %s: %d damaged%s\n", last.Objects, humanBytes(float64(last.Bytes)), len(last.Damaged), comfort(last))
 	return err
 }
 
 func comfort(last proxy.Progress) string {
-	if len(last.Damaged) == 0 {
+	switch left := len(last.Damaged) - len(last.Repaired); {
+	case len(last.Damaged) == 0:
 		return ""
+	case left == 0:
+		return ", all fetched anew"
+	case len(last.Repaired) == 0:
+		return "; they are fetched anew when they are asked for"
+	default:
+		return fmt.Sprintf(", %d fetched anew, the others when they are asked for", len(last.Repaired))
 	}
-	return "; they are fetched again when they are asked for"
 }
 
 // verifyHere opens the store itself, which only the one process that holds the lock may do.
