@@ -137,6 +137,9 @@ func (r *direct) free() []byte {
 // look reads on. What lies before pos is only hashed.
 func (r *direct) look() error {
 	if r.body == nil {
+		if r.size >= 0 && r.next >= r.size {
+			return r.judge() // it broke behind the last byte, and a request for what comes next would be refused
+		}
 		if err := r.open(); err != nil {
 			return err
 		}

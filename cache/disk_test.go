@@ -189,6 +189,23 @@ func TestUncachedIsResumedToo(t *testing.T) {
 	})
 }
 
+// A connection that breaks behind the last byte has brought all there is: nothing more is asked for, which upstream would refuse.
+func TestUncachedBrokenAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openFaulty(t, badDisk(func(f *badFile) { f.full, f.err = 0, syscall.ENOSPC }), t.TempDir(), Config{})
+		up := newUpstream(1 << 20)
+		up.before = cutAt(2, 1<<20) // the fill's request and the client's own
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
+		wantWhole(t, up, b, err)
+		for _, r := range up.requests() {
+			if r.from >= 1<<20 {
+				t.Errorf("asked for %v, which does not exist", r)
+			}
+		}
+		s.Close()
+	})
+}
+
 func TestUncachedSeeks(t *testing.T) {
 	s := openFaulty(t, badDisk(func(*badFile) {}), t.TempDir(), Config{MaxSize: 1 << 19})
 	up := newUpstream(1 << 20)
