@@ -28,6 +28,7 @@ type sides struct {
 	lanes   int            // running beside those
 	alone   bool           // upstream does not want lanes
 	off     bool           // upstream does not take part
+	held    bool           // for a moment none is begun: the file begins anew
 	work    sync.WaitGroup // run waits for it
 }
 
@@ -35,7 +36,7 @@ var errNoRanges = errors.New("upstream ignores ranges")
 
 // serveFar begins a side transfer where r waits for bytes that would be long in coming. The caller holds mu.
 func (f *fill) serveFar(r *growing) {
-	if f.ended || f.side.off || f.size < 0 || r.pos >= f.size {
+	if f.ended || f.side.off || f.side.held || f.size < 0 || r.pos >= f.size {
 		return
 	}
 	window := f.window()

@@ -26,7 +26,7 @@ func usualStretches() stretches { return stretches{16 << 20, nearBytes, 32 << 20
 // parallel tells whether lanes may help: as far as is known, upstream has taken part, and there is something to share. The caller
 // holds mu.
 func (f *fill) parallel() bool {
-	return f.source.Parallel > 1 && !f.side.alone && !f.side.off && (f.size < 0 || f.size > f.store.stretches.unsplit)
+	return f.source.Parallel > 1 && !f.side.alone && !f.side.off && !f.side.held && (f.size < 0 || f.size > f.store.stretches.unsplit)
 }
 
 // stretch is how much one request should bring: about a second's worth, since each costs upstream and us a round trip or two, by way

@@ -178,12 +178,15 @@ func (f *fill) startOver() error {
 		f.checking = nil
 	}
 	os.Remove(f.store.dir.note(f.digest))
+	f.change(func() { f.side.held = true })
+	f.side.work.Wait() // a reader far ahead may have begun one while the partial was checked, which would write into what is cut off here
 	f.found, f.hashed, f.noted, f.sum = note{}, 0, 0, f.digest.hash()
+	err := f.file.Truncate(0)
 	f.change(func() {
 		f.store.index.owed.Add(f.paid)
-		f.have, f.taken, f.at, f.paid = nil, nil, 0, 0
+		f.have, f.taken, f.at, f.paid, f.side.held = nil, nil, 0, 0, false
 	})
-	if err := f.file.Truncate(0); err != nil {
+	if err != nil {
 		return &diskError{err}
 	}
 	return nil
