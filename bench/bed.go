@@ -15,18 +15,17 @@ import (
 
 // bed is what all scenarios stand on: the origin and how servers are started.
 type bed struct {
-	ctx          context.Context
-	options      options
-	scratch      string
-	progress     io.Writer
-	trust        *trust
-	origin       *origin
-	tools        string
-	registryKeys string // more lines for each registry in entrepot's configuration
-	names        int    // host names that were used up
-	numbers      int    // repositories that were
-	started      int
-	images       map[string]*image // that all turns share
+	ctx      context.Context
+	options  options
+	scratch  string
+	progress io.Writer
+	trust    *trust
+	origin   *origin
+	tools    string
+	names    int // host names that were used up
+	numbers  int // repositories that were
+	started  int
+	images   map[string]*image // that all turns share
 }
 
 func newBed(ctx context.Context, o options, scratch string, progress io.Writer) (*bed, error) {
@@ -126,7 +125,7 @@ func (b *bed) runAll() ([]table, error) {
 		}
 		t, err := b.runFamily(f)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f.name, err)
+			return tables, fmt.Errorf("%s: %w", f.name, err)
 		}
 		t.print(b.progress)
 		tables = append(tables, t)

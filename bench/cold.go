@@ -15,11 +15,19 @@ func cold() family {
 	f.scenarios = []scenario{
 		{
 			name: "cold-full", about: "a layer of 256 MiB, one client, upstream as fast as it can, TLS on both sides",
-			ways: []string{wayH1, wayConnect}, run: func(t *turn) error { return coldLayer(t, 0) },
+			ways: []string{wayH1, wayConnect}, run: func(t *turn) error { return coldLayer(t, layerSize, (*origin).full) },
 		},
 		{
 			name: "cold-line", about: "the same with upstream held to 100 MB/s", rounds: 2,
-			ways: []string{wayH1, wayConnect}, run: func(t *turn) error { return coldLayer(t, 100e6) },
+			ways: []string{wayH1, wayConnect}, run: func(t *turn) error {
+				return coldLayer(t, layerSize, func(o *origin) { o.line.set(100e6) })
+			},
+		},
+		{
+			name: "cold-capped", about: "a layer of 64 MiB, one client, each connection to upstream held to 10 MB/s, as storages do", rounds: 2,
+			ways: []string{wayH1, wayConnect}, run: func(t *turn) error {
+				return coldLayer(t, 64*mib, func(o *origin) { o.perConn.Store(10e6) })
+			},
 		},
 		{
 			name: "cold-50", about: "a layer of 256 MiB, 50 clients at once over plain HTTP, upstream held to 40 MB/s; direct is one client. " +
@@ -86,18 +94,19 @@ func (t *turn) rest(d time.Duration) error {
 	}
 }
 
-func coldLayer(t *turn, rate int64) error {
-	i, err := t.fresh(layerSize)
+// coldLayer lets one client fetch what nobody has asked for yet, with upstream made slow by slow.
+func coldLayer(t *turn, size int64, slow func(*origin)) error {
+	i, err := t.fresh(size)
 	if err != nil {
 		return err
 	}
-	t.bed.origin.line.set(rate)
+	slow(t.bed.origin)
 	c := newClient(t.way)
 	defer c.close()
 	if _, err := c.get(t.bed.ctx, manifestPath(i, "1"), ""); err != nil { // opens the connection
 		return err
 	}
-	err = t.measure(layerSize, func() error { return t.one(t.bed.ctx, c, blobPath(i, 1), "") })
+	err = t.measure(size, func() error { return t.one(t.bed.ctx, c, blobPath(i, 1), "") })
 	t.keep(figSpeed, figTime, figCPUGiB, figFirst, figUpstream, figPeak)
 	return err
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -13,7 +15,10 @@ import (
 func startEntrepot(b *bed, s *server) error {
 	config := filepath.Join(s.dir, "entrepot.yaml")
 	rules := fmt.Sprintf("  - name: %s\n    hosts: [%[1]s, \"*.%[1]s\"]\n    upstream: https://%s\n    ca-file: %s\n    allow-net: [127.0.0.0/8]\n",
-		hostName, b.origin.addr, b.trust.rootFile) + b.registryKeys
+		hostName, b.origin.addr, b.trust.rootFile)
+	for key := range strings.SplitSeq(b.options.keys, ";") {
+		rules += "    " + strings.TrimSpace(key) + "\n"
+	}
 	if err := os.WriteFile(config, []byte("allow-net: [127.0.0.0/8]\nregistry:\n"+rules), 0o644); err != nil {
 		return err
 	}
@@ -23,7 +28,9 @@ func startEntrepot(b *bed, s *server) error {
 	if s.name == "other" {
 		program = b.options.other
 	}
+	_, port, _ := net.SplitHostPort(b.origin.addr) // made by the kernel
 	err := s.spawn(program, nil, "serve", "--config", config, "--data-dir", data, "--log-format", "json",
+		"--tunnel-port", port, "--client-limit", "2000", // all clients of a run have one address
 		"--proxy-listen", a[0], "--mirror-listen", a[1], "--tls-listen", a[2], "--admin-listen", a[3])
 	if err != nil {
 		return err

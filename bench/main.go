@@ -39,6 +39,7 @@ type options struct {
 	objects  int // of the restart scenario
 	entrepot string
 	other    string // another build of it, or ""
+	keys     string // more keys for the registry in entrepot's configuration
 	tools    string // where the install script put what is built from source
 	scratch  string
 	out      string // a Markdown file; "" for none
@@ -56,6 +57,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.objects, "objects", 1_000_000, "how many objects there are at a restart")
 	flags.StringVar(&o.entrepot, "entrepot", "bin/entrepot", "the `program` to measure")
 	flags.StringVar(&o.other, "other", "", "another build of the `program`, to be measured beside it under the name other")
+	flags.StringVar(&o.keys, "keys", "", "more `keys` for the registry in entrepot's configuration, as \"manifest-ttl: 10m\"; a semicolon between two")
 	flags.StringVar(&o.tools, "tools", "bin/tools", "the `directory` with registry in it")
 	flags.StringVar(&o.scratch, "scratch", os.TempDir(), "a `directory` on the disk to measure, with 10 GB free")
 	flags.StringVar(&o.out, "out", "", "write the tables to this `file`, in place of those that are there")
@@ -101,12 +103,11 @@ func run(ctx context.Context, args []string, progress io.Writer) error {
 	defer b.close()
 	tables, err := b.runAll()
 	if err != nil {
-		return fmt.Errorf("%w; the logs are in %s if -keep was given", err, scratch)
+		err = fmt.Errorf("%w; the logs are in %s if -keep was given", err, scratch)
+	} else if len(tables) == 0 {
+		err = errors.New("no scenario has such a name")
 	}
-	if len(tables) == 0 {
-		return errors.New("no scenario has such a name")
-	}
-	return finish(o, tables, progress)
+	return errors.Join(err, finish(o, tables, progress)) // what was measured before is not lost
 }
 
 // finish does with the tables what was asked for.
