@@ -11,7 +11,7 @@ import (
 
 // cold: what nobody has asked for yet. Blobs are redirected to a storage, as most registries do.
 func cold() family {
-	f := family{name: "cold", about: "Content that no server holds yet. The registry redirects to its storage, as most do."}
+	f := family{name: "cold", servers: append(caches(), "direct"), about: "Content that no server holds yet. The registry redirects to its storage, as most do."}
 	f.scenarios = []scenario{
 		{
 			name: "cold-full", about: "a layer of 256 MiB, one client, upstream as fast as it can, TLS on both sides",
@@ -21,12 +21,6 @@ func cold() family {
 			name: "cold-line", about: "the same with upstream held to 100 MB/s", rounds: 2,
 			ways: []string{wayH1, wayConnect}, run: func(t *turn) error {
 				return coldLayer(t, layerSize, func(o *origin) { o.line.set(100e6) })
-			},
-		},
-		{
-			name: "cold-capped", about: "a layer of 64 MiB, one client, each connection to upstream held to 10 MB/s, as storages do", rounds: 2,
-			ways: []string{wayH1, wayConnect}, run: func(t *turn) error {
-				return coldLayer(t, 64*mib, func(o *origin) { o.perConn.Store(10e6) })
 			},
 		},
 		{
@@ -57,6 +51,18 @@ func cold() family {
 		},
 	}
 	return f
+}
+
+// capped: an upstream that holds each connection to a rate of its own.
+func capped() family {
+	return family{
+		name: "slow connections", servers: []string{"entrepot", "parallel", "nginx", "direct"},
+		about: "Each connection to upstream is held to 20 MB/s, as storages do. The server parallel is entrepot with `parallel: 4` in the registry's rules.",
+		scenarios: []scenario{{
+			name: "capped", about: "a layer of 128 MiB, one client", ways: []string{wayH1}, rounds: 2,
+			run: func(t *turn) error { return coldLayer(t, 128*mib, func(o *origin) { o.perConn.Store(20e6) }) },
+		}},
+	}
 }
 
 // fresh is an image of one layer that nobody has seen, whose manifest the server holds: what comes next is the layer alone.

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -16,8 +15,8 @@ func startEntrepot(b *bed, s *server) error {
 	config := filepath.Join(s.dir, "entrepot.yaml")
 	rules := fmt.Sprintf("  - name: %s\n    hosts: [%[1]s, \"*.%[1]s\"]\n    upstream: https://%s\n    ca-file: %s\n    allow-net: [127.0.0.0/8]\n",
 		hostName, b.origin.addr, b.trust.rootFile)
-	for key := range strings.SplitSeq(b.options.keys, ";") {
-		rules += "    " + strings.TrimSpace(key) + "\n"
+	if s.name == "parallel" {
+		rules += "    parallel: 4\n"
 	}
 	if err := os.WriteFile(config, []byte("allow-net: [127.0.0.0/8]\nregistry:\n"+rules), 0o644); err != nil {
 		return err
@@ -54,7 +53,9 @@ func startEntrepot(b *bed, s *server) error {
 }
 
 // isOurs tells whether s is entrepot, of whatever build.
-func (s *server) isOurs() bool { return s.name == "entrepot" || s.name == "other" }
+func (s *server) isOurs() bool {
+	return s.name == "entrepot" || s.name == "other" || s.name == "parallel"
+}
 
 // ready waits until entrepot says that it is.
 func (s *server) ready() error {

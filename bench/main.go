@@ -39,7 +39,6 @@ type options struct {
 	objects  int // of the restart scenario
 	entrepot string
 	other    string // another build of it, or ""
-	keys     string // more keys for the registry in entrepot's configuration
 	tools    string // where the install script put what is built from source
 	scratch  string
 	out      string // a Markdown file; "" for none
@@ -52,12 +51,11 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.pattern, "scenarios", ".", "run those whose name matches this `pattern`")
-	servers := flags.String("servers", "", "`names` with commas between them, of entrepot, nginx, registry, squid, direct; empty: all that are installed")
+	servers := flags.String("servers", "", "`names` with commas between them, of entrepot, parallel, nginx, registry, squid, direct; empty: all that are installed")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each scenario is run")
 	flags.IntVar(&o.objects, "objects", 1_000_000, "how many objects there are at a restart")
 	flags.StringVar(&o.entrepot, "entrepot", "bin/entrepot", "the `program` to measure")
 	flags.StringVar(&o.other, "other", "", "another build of the `program`, to be measured beside it under the name other")
-	flags.StringVar(&o.keys, "keys", "", "more `keys` for the registry in entrepot's configuration, as \"manifest-ttl: 10m\"; a semicolon between two")
 	flags.StringVar(&o.tools, "tools", "bin/tools", "the `directory` with registry in it")
 	flags.StringVar(&o.scratch, "scratch", os.TempDir(), "a `directory` on the disk to measure, with 10 GB free")
 	flags.StringVar(&o.out, "out", "", "write the tables to this `file`, in place of those that are there")
