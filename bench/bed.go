@@ -15,18 +15,17 @@ import (
 
 // bed is what all scenarios stand on: the origin and how servers are started.
 type bed struct {
-	ctx          context.Context
-	options      options
-	scratch      string
-	progress     io.Writer
-	trust        *trust
-	origin       *origin
-	tools        string
-	registryKeys string // more lines for each registry in entrepot's configuration
-	names        int    // host names that were used up
-	numbers      int    // repositories that were
-	started      int
-	images       map[string]*image // that all turns share
+	ctx      context.Context
+	options  options
+	scratch  string
+	progress io.Writer
+	trust    *trust
+	origin   *origin
+	tools    string
+	names    int // host names that were used up
+	numbers  int // repositories that were
+	started  int
+	images   map[string]*image // that all turns share
 }
 
 func newBed(ctx context.Context, o options, scratch string, progress io.Writer) (*bed, error) {
@@ -60,6 +59,7 @@ func (b *bed) contenders() []contender {
 	all := []contender{
 		{"entrepot", []string{b.options.entrepot}, startEntrepot},
 		{"other", []string{b.options.other}, startEntrepot},
+		{"parallel", []string{b.options.entrepot}, startEntrepot},
 		{"nginx", []string{"/usr/sbin/nginx"}, startNginx},
 		{"registry", []string{filepath.Join(b.tools, "registry")}, startRegistry},
 		{"squid", []string{"/usr/sbin/squid", "/usr/lib/squid/security_file_certgen"}, startSquid},
@@ -67,7 +67,7 @@ func (b *bed) contenders() []contender {
 	}
 	var some []contender
 	for _, c := range all {
-		if len(b.options.servers) > 0 && !slices.Contains(append(b.options.servers, "other"), c.name) || c.name == "other" && b.options.other == "" {
+		if !c.among(b.options.servers) || c.name == "other" && b.options.other == "" {
 			continue
 		}
 		if i := slices.IndexFunc(c.needs, missing); i >= 0 {
@@ -77,6 +77,15 @@ func (b *bed) contenders() []contender {
 		some = append(some, c)
 	}
 	return some
+}
+
+// among tells whether c is one of these, or they are none, which means all. Another build of entrepot is where entrepot is.
+func (c contender) among(names []string) bool {
+	name := c.name
+	if name == "other" {
+		name = "entrepot"
+	}
+	return len(names) == 0 || slices.Contains(names, name)
 }
 
 func missing(program string) bool {
@@ -126,7 +135,7 @@ func (b *bed) runAll() ([]table, error) {
 		}
 		t, err := b.runFamily(f)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f.name, err)
+			return tables, fmt.Errorf("%s: %w", f.name, err)
 		}
 		t.print(b.progress)
 		tables = append(tables, t)
@@ -144,7 +153,7 @@ func (b *bed) runFamily(f family) (table, error) {
 		}
 	}()
 	for _, c := range b.contenders() {
-		if len(f.servers) > 0 && !slices.Contains(append(f.servers, "other"), c.name) {
+		if !c.among(f.servers) {
 			continue
 		}
 		s, err := b.start(c)

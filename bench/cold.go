@@ -11,15 +11,17 @@ import (
 
 // cold: what nobody has asked for yet. Blobs are redirected to a storage, as most registries do.
 func cold() family {
-	f := family{name: "cold", about: "Content that no server holds yet. The registry redirects to its storage, as most do."}
+	f := family{name: "cold", servers: append(caches(), "direct"), about: "Content that no server holds yet. The registry redirects to its storage, as most do."}
 	f.scenarios = []scenario{
 		{
 			name: "cold-full", about: "a layer of 256 MiB, one client, upstream as fast as it can, TLS on both sides",
-			ways: []string{wayH1, wayConnect}, run: func(t *turn) error { return coldLayer(t, 0) },
+			ways: []string{wayH1, wayConnect}, run: func(t *turn) error { return coldLayer(t, layerSize, (*origin).full) },
 		},
 		{
 			name: "cold-line", about: "the same with upstream held to 100 MB/s", rounds: 2,
-			ways: []string{wayH1, wayConnect}, run: func(t *turn) error { return coldLayer(t, 100e6) },
+			ways: []string{wayH1, wayConnect}, run: func(t *turn) error {
+				return coldLayer(t, layerSize, func(o *origin) { o.line.set(100e6) })
+			},
 		},
 		{
 			name: "cold-50", about: "a layer of 256 MiB, 50 clients at once over plain HTTP, upstream held to 40 MB/s; direct is one client. " +
@@ -49,6 +51,18 @@ func cold() family {
 		},
 	}
 	return f
+}
+
+// capped: an upstream that holds each connection to a rate of its own.
+func capped() family {
+	return family{
+		name: "slow connections", servers: []string{"entrepot", "parallel", "nginx", "direct"},
+		about: "Each connection to upstream is held to 20 MB/s, as storages do. The server parallel is entrepot with `parallel: 4` in the registry's rules.",
+		scenarios: []scenario{{
+			name: "capped", about: "a layer of 128 MiB, one client", ways: []string{wayH1}, rounds: 2,
+			run: func(t *turn) error { return coldLayer(t, 128*mib, func(o *origin) { o.perConn.Store(20e6) }) },
+		}},
+	}
 }
 
 // fresh is an image of one layer that nobody has seen, whose manifest the server holds: what comes next is the layer alone.
@@ -86,18 +100,19 @@ func (t *turn) rest(d time.Duration) error {
 	}
 }
 
-func coldLayer(t *turn, rate int64) error {
-	i, err := t.fresh(layerSize)
+// coldLayer lets one client fetch what nobody has asked for yet, with upstream made slow by slow.
+func coldLayer(t *turn, size int64, slow func(*origin)) error {
+	i, err := t.fresh(size)
 	if err != nil {
 		return err
 	}
-	t.bed.origin.line.set(rate)
+	slow(t.bed.origin)
 	c := newClient(t.way)
 	defer c.close()
 	if _, err := c.get(t.bed.ctx, manifestPath(i, "1"), ""); err != nil { // opens the connection
 		return err
 	}
-	err = t.measure(layerSize, func() error { return t.one(t.bed.ctx, c, blobPath(i, 1), "") })
+	err = t.measure(size, func() error { return t.one(t.bed.ctx, c, blobPath(i, 1), "") })
 	t.keep(figSpeed, figTime, figCPUGiB, figFirst, figUpstream, figPeak)
 	return err
 }

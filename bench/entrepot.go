@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,7 +14,10 @@ import (
 func startEntrepot(b *bed, s *server) error {
 	config := filepath.Join(s.dir, "entrepot.yaml")
 	rules := fmt.Sprintf("  - name: %s\n    hosts: [%[1]s, \"*.%[1]s\"]\n    upstream: https://%s\n    ca-file: %s\n    allow-net: [127.0.0.0/8]\n",
-		hostName, b.origin.addr, b.trust.rootFile) + b.registryKeys
+		hostName, b.origin.addr, b.trust.rootFile)
+	if s.name == "parallel" {
+		rules += "    parallel: 4\n"
+	}
 	if err := os.WriteFile(config, []byte("allow-net: [127.0.0.0/8]\nregistry:\n"+rules), 0o644); err != nil {
 		return err
 	}
@@ -23,7 +27,9 @@ func startEntrepot(b *bed, s *server) error {
 	if s.name == "other" {
 		program = b.options.other
 	}
+	_, port, _ := net.SplitHostPort(b.origin.addr) // made by the kernel
 	err := s.spawn(program, nil, "serve", "--config", config, "--data-dir", data, "--log-format", "json",
+		"--tunnel-port", port, "--client-limit", "2000", // all clients of a run have one address
 		"--proxy-listen", a[0], "--mirror-listen", a[1], "--tls-listen", a[2], "--admin-listen", a[3])
 	if err != nil {
 		return err
@@ -47,7 +53,9 @@ func startEntrepot(b *bed, s *server) error {
 }
 
 // isOurs tells whether s is entrepot, of whatever build.
-func (s *server) isOurs() bool { return s.name == "entrepot" || s.name == "other" }
+func (s *server) isOurs() bool {
+	return s.name == "entrepot" || s.name == "other" || s.name == "parallel"
+}
 
 // ready waits until entrepot says that it is.
 func (s *server) ready() error {

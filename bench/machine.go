@@ -22,5 +22,5 @@ func machine() string {
 	if unix.Uname(&u) == nil {
 		kernel, _, _ = strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
 	}
-	return fmt.Sprintf("Machine: %s, %d cores, Linux %s, %s.", model, runtime.NumCPU(), kernel, runtime.Version())
+	return fmt.Sprintf("%s, %d cores, Linux %s, %s", model, runtime.NumCPU(), kernel, runtime.Version())
 }

@@ -51,7 +51,7 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.pattern, "scenarios", ".", "run those whose name matches this `pattern`")
-	servers := flags.String("servers", "", "`names` with commas between them, of entrepot, nginx, registry, squid, direct; empty: all that are installed")
+	servers := flags.String("servers", "", "`names` with commas between them, of entrepot, parallel, nginx, registry, squid, direct; empty: all that are installed")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each scenario is run")
 	flags.IntVar(&o.objects, "objects", 1_000_000, "how many objects there are at a restart")
 	flags.StringVar(&o.entrepot, "entrepot", "bin/entrepot", "the `program` to measure")
@@ -101,12 +101,11 @@ func run(ctx context.Context, args []string, progress io.Writer) error {
 	defer b.close()
 	tables, err := b.runAll()
 	if err != nil {
-		return fmt.Errorf("%w; the logs are in %s if -keep was given", err, scratch)
+		err = fmt.Errorf("%w; the logs are in %s if -keep was given", err, scratch)
+	} else if len(tables) == 0 {
+		err = errors.New("no scenario has such a name")
 	}
-	if len(tables) == 0 {
-		return errors.New("no scenario has such a name")
-	}
-	return finish(o, tables, progress)
+	return errors.Join(err, finish(o, tables, progress)) // what was measured before is not lost
 }
 
 // finish does with the tables what was asked for.

@@ -180,35 +180,38 @@ func (t table) print(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// Between these two lines the report is ours; what stands around them is for people to write.
-const (
-	reportBegins = "<!-- bench: begin -->\n"
-	reportEnds   = "<!-- bench: end -->\n"
-)
-
-// writeReport puts the tables into a Markdown file. Where the file has a place for them, the rest of it stays.
+// writeReport puts the tables into a Markdown file, each in the place of what an earlier run wrote for that family, or at the end.
+// What people wrote around them stays, and so do the tables of families that were not run.
 func writeReport(name string, o options, tables []table) error {
-	var b strings.Builder
-	b.WriteString(reportBegins)
-	fmt.Fprintf(&b, "%s\n\n", machine())
-	fmt.Fprintf(&b, "Command: `BENCH='%s' ROUNDS=%d make bench`.\n", o.pattern, o.rounds)
+	report := text(name)
 	for _, t := range tables {
-		fmt.Fprintf(&b, "\n### %s\n\n%s\n\n", strings.ToUpper(t.family.name[:1])+t.family.name[1:], t.family.about)
-		for _, r := range t.results {
-			fmt.Fprintf(&b, "- `%s`: %s\n", r.scenario.name, r.scenario.about)
+		begins, ends := "<!-- bench: "+t.family.name+" -->\n", "<!-- bench: end of "+t.family.name+" -->\n"
+		before, rest, found := strings.Cut(report, begins)
+		_, after, _ := strings.Cut(rest, ends)
+		if !found {
+			before += "\n"
 		}
-		b.WriteString("\n")
-		for i, r := range t.rows() {
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(r, " | "))
-			if i == 0 {
-				fmt.Fprintf(&b, "|%s\n", strings.Repeat("---|", len(r)))
-			}
+		report = before + begins + t.section(o) + ends + after
+	}
+	return os.WriteFile(name, []byte(report), 0o644)
+}
+
+// section is a family's part of the report.
+func (t table) section(o options) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n### %s\n\n%s\n\n", strings.ToUpper(t.family.name[:1])+t.family.name[1:], t.family.about)
+	for _, r := range t.results {
+		fmt.Fprintf(&b, "- `%s`: %s\n", r.scenario.name, r.scenario.about)
+	}
+	b.WriteString("\n")
+	for i, r := range t.rows() {
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(r, " | "))
+		if i == 0 {
+			fmt.Fprintf(&b, "|%s\n", strings.Repeat("---|", len(r)))
 		}
 	}
-	b.WriteString(reportEnds)
-	before, rest, _ := strings.Cut(text(name), reportBegins)
-	_, after, _ := strings.Cut(rest, reportEnds)
-	return os.WriteFile(name, []byte(before+b.String()+after), 0o644)
+	fmt.Fprintf(&b, "\n`BENCH='%s' ROUNDS=%d make bench` on %s.\n\n", o.pattern, o.rounds, machine())
+	return b.String()
 }
 
 // text is what is in a file, nothing if it is not there.

@@ -31,10 +31,11 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// TestWriteReport: what people wrote around the tables stays, and what an earlier run wrote does not.
+// TestWriteReport: what people wrote around the tables stays, and so does another family's table; what an earlier run wrote does not.
 func TestWriteReport(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "performance.md")
-	if err := os.WriteFile(name, []byte("before\n"+reportBegins+"old\n"+reportEnds+"after\n"), 0o600); err != nil {
+	const begins, ends, other = "<!-- bench: things -->\n", "<!-- bench: end of things -->\n", "<!-- bench: more -->\nkept\n<!-- bench: end of more -->\n"
+	if err := os.WriteFile(name, []byte("before\n"+begins+"old\n"+ends+"between\n"+other+"after\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	o := options{pattern: ".", rounds: 3}
@@ -44,7 +45,7 @@ func TestWriteReport(t *testing.T) {
 		}
 	}
 	got := text(name)
-	for _, want := range []string{"before\n" + reportBegins, reportEnds + "after\n", "| one | entrepot | 3.00", "### Things", "- `one`: a thing"} {
+	for _, want := range []string{"before\n" + begins, ends + "between\n" + other + "after\n", "| one | entrepot | 3.00", "### Things", "- `one`: a thing"} {
 		if strings.Count(got, want) != 1 {
 			t.Errorf("got %q, want %q in it once", got, want)
 		}

@@ -52,12 +52,12 @@ type scenario struct {
 type family struct {
 	name      string
 	about     string
-	servers   []string // those that take part; empty: all
+	servers   []string // those that take part
 	scenarios []scenario
 }
 
 func families() []family {
-	return []family{warmLayers(), warmManifests(), connections(), cold(), memory(), restart()}
+	return []family{warmLayers(), warmManifests(), connections(), cold(), capped(), memory(), restart()}
 }
 
 // errNotForIt is the error of a scenario that a server takes no part in, though it has the way.
