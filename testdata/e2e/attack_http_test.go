@@ -55,7 +55,8 @@ func (s *siege) smuggling() {
 			got := r.statuses()
 			outcomes = append(outcomes, strings.Join(got, "+"))
 			served := len(got) == 1 && got[0] < "400" && !a.inBody // by then a handler may have answered
-			if !r.closed || len(got) != 1 || served || strings.Contains(r.raw, "CERTIFICATE") {
+			silent := len(got) == 0 && a.inBody                    // the end of a push that nobody can read is answer enough
+			if !r.closed || len(got) != 1 && !silent || served || strings.Contains(r.raw, "CERTIFICATE") {
 				breaches = append(breaches, fmt.Sprintf("by way of %s: %v", way.name, r))
 			}
 		}
