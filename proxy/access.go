@@ -23,9 +23,10 @@ import (
 type access struct {
 	key    []byte
 	store  *cache.Store
-	proofs *lru.Cache[proof, time.Time] // since when
-	holds  *lru.Cache[holding, int64]   // of what size, 0 where unknown
-	asked  *lru.Cache[proof, time.Time] // when a repository was last probed anonymously
+	proofs *lru.Cache[proof, time.Time]  // since when
+	holds  *lru.Cache[holding, int64]    // of what size, 0 where unknown
+	noted  *lru.Cache[holding, struct{}] // manifests whose children are in holds: that an index lists one says nothing of those
+	asked  *lru.Cache[proof, time.Time]  // when a repository was last probed anonymously
 }
 
 // proof says: this credential reads this repository. The zero fingerprint is everybody.
@@ -41,6 +42,8 @@ type holding struct {
 	registry, repo string
 	digest         cache.Digest
 }
+
+func (q *request) holding(d cache.Digest) holding { return holding{q.registry, q.repo, d} }
 
 // How long a proof counts, how long when upstream cannot be asked, and the bounds of the tables.
 const (
@@ -59,6 +62,7 @@ func newAccess(store *cache.Store) *access {
 	// New errs on a size below one only.
 	a.proofs, _ = lru.New[proof, time.Time](maxProofs)
 	a.holds, _ = lru.New[holding, int64](maxHoldings)
+	a.noted, _ = lru.New[holding, struct{}](maxProofs)
 	a.asked, _ = lru.New[proof, time.Time](maxProofs)
 	return a
 }
@@ -171,7 +175,8 @@ func (a *access) size(q *request, d cache.Digest) int64 {
 
 // noteManifest remembers, beyond a restart, that the repository holds this manifest, and what it points to.
 func (a *access) noteManifest(q *request, m *manifest, now time.Time) error {
-	a.holds.Add(holding{q.registry, q.repo, m.digest}, int64(len(m.body)))
+	a.noted.Add(q.holding(m.digest), struct{}{})
+	a.holds.Add(q.holding(m.digest), int64(len(m.body)))
 	for _, c := range m.children {
 		a.holds.Add(holding{q.registry, q.repo, c.digest}, c.size)
 	}

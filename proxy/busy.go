@@ -11,12 +11,13 @@ func (a *answered) busy() bool {
 	return a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout
 }
 
-// wants503 tells whether this client is better told of such a limit by a 503. containerd repeats a 429 five times at once and pays no
-// heed to Retry-After, dockerd gives up for good (harbor PR #22348); a client of a mirror should go to its next host and not wait for
-// this one. All others (podman, skopeo, crane, regctl, oras) know how to wait after a 429.
+// wants503 tells whether this client is better told of such a limit by a 503. containerd and BuildKit repeat a 429 five times at once and pay no
+// heed to Retry-After; a client of a mirror should go to its next host and not wait for
+// this one. All others know how to wait after a 429, and dockerd shows its words to people, which it does
+// not with a 503.
 func (q *request) wants503(r *http.Request) bool {
 	program, _, _ := strings.Cut(strings.ToLower(r.UserAgent()), "/")
-	return q.door == doorMirror || program == "containerd" || program == "docker" || program == "buildkit"
+	return q.door == doorMirror || program == "containerd" || program == "buildkit"
 }
 
 // tellBusy answers by a 503 that says when to come again, in upstream's words where it had some for people.

@@ -83,7 +83,7 @@ func (s *Server) heldManifest(q *request, r *http.Request) (*manifest, error) {
 // noteHeld is noteManifest for one that was held: once for each repository, and from time to time so that what is in use stays
 // remembered, since a manifest of fifty layers makes it the dearest part of a hit.
 func (s *Server) noteHeld(q *request, m *manifest, anew bool) {
-	if anew || s.access.size(q, m.digest) == 0 {
+	if anew || !s.access.noted.Contains(q.holding(m.digest)) {
 		s.noteManifest(q, m)
 	}
 }
@@ -91,7 +91,7 @@ func (s *Server) noteHeld(q *request, m *manifest, anew bool) {
 // noteManifest remembers that the repository holds m. What the manifests in an index point to is remembered with it, once: a dockerd
 // that still has them asks for the tag and then for blobs, and after a restart only the manifests are known to be the repository's.
 func (s *Server) noteManifest(q *request, m *manifest) {
-	if s.access.size(q, m.digest) == 0 && variantOf(m.mediaType) == "index" {
+	if !s.access.noted.Contains(q.holding(m.digest)) && variantOf(m.mediaType) == "index" {
 		for _, c := range m.children {
 			if _, err := s.cfg.Store.Tag(q.manifestKey(c.digest)); err != nil {
 				continue

@@ -16,7 +16,7 @@ import (
 const (
 	soakRecovery    = time.Minute // from the last fault until all can be pulled
 	soakDescriptors = 16          // more than at the start
-	soakMemory      = 256 << 20   // the race detector's shadow included
+	soakMemory      = 384 << 20   // the race detector's shadow included, and garbage: an idle process collects every two minutes
 )
 
 // footprint is what a process takes of the machine.
