@@ -84,3 +84,28 @@ func TestUnpluggedBlobsAfterTag(t *testing.T) {
 		t.Errorf("config: got %s: %s", resp.Status, body)
 	}
 }
+
+// TestUnpluggedSecondHome: the same image in two repositories, pulled one right after the other, is known to be in both after a restart.
+func TestUnpluggedSecondHome(t *testing.T) {
+	st := newSite(t)
+	homes := []string{"registry.k8s.io/org/tool:v1", "quay.io/org/tool:v1"}
+	for _, ref := range homes {
+		p := st.world.Push(t, ref, world.Index(t, 1, 64<<10))
+		st.pull(doorProxy, ref)
+		st.pull(doorProxy, ref) // from memory
+		st.awaitPublic(ref, p.Digest)
+	}
+	m, err := st.pull(doorProxy, homes[1]).Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.unplug()
+	st.restart()
+	for _, url := range []string{"https://registry.k8s.io/v2/org/tool/", "https://quay.io/v2/org/tool/"} {
+		for _, path := range []string{"manifests/v1", "blobs/" + m.Config.Digest.String()} {
+			if resp, body := st.get(doorProxy, url+path, "Accept", manifestTypes); resp.StatusCode != http.StatusOK {
+				t.Errorf("%s: got %s: %s", url+path, resp.Status, body)
+			}
+		}
+	}
+}
