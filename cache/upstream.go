@@ -19,7 +19,7 @@ type Stream struct {
 
 // Fetch opens an object at upstream from byte from up to but not including to, or to its end when to is -1. It is called again
 // with a later from to go on where a transfer broke, from several goroutines and also when its first caller has left; it must not
-// keep state between calls. The ctx covers the whole body: when it ends, a Read of Body must return.
+// depend on the order of its calls. The ctx covers the whole body: when it ends, a Read of Body must return.
 //
 // An error may be [ErrRange], when upstream says that the object has no byte at from, or may be [Personal].
 type Fetch func(ctx context.Context, from, to int64) (*Stream, error)

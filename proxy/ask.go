@@ -134,11 +134,11 @@ func (s *Server) source(q *request, r *http.Request) cache.Source {
 // fetch is the way from the cache to upstream for the request's object of this kind: with the credential of the one who asked, from
 // the registry each time, so that a redirect is always fresh.
 //
-// A transfer is continued by Range without If-Range. What is named by its digest cannot change, and the hash judges the sum of all parts;
-// but an ETag is the storage's own affair, another one in another region or after a copy, and would turn the rest of a layer into the
-// whole of it whenever the registry chose another storage.
+// A transfer is continued by Range with the If-Range of the host that began it. What is named by its digest cannot change, and the hash
+// judges the sum of all parts; the condition tells of another content at its first byte and not at its last.
 func (s *Server) fetch(q *request, r *http.Request, kind, ref string) cache.Fetch {
 	asked := s.question(q, r, http.MethodGet, kind, ref)
+	asked.Validators = new(upstream.Validators)
 	asked.Patience = 0 // the transfer's, not the client's: see waits.opening
 	return func(ctx context.Context, from, to int64) (*cache.Stream, error) {
 		u := asked

@@ -135,6 +135,11 @@ func resumedByAFreshRedirect(t *testing.T, w way) {
 	if sent := st.world.BlobBytes(); sent != int64(len(a.body)) {
 		t.Errorf("upstream sent %d bytes, want %d", sent, len(a.body))
 	}
+	for _, r := range st.world.Requests() {
+		if resumed := r.Host == signedStore && r.Range != "" && r.Method == "GET"; resumed != (r.Header.Get("If-Range") != "") {
+			t.Errorf("%v: got If-Range %q, want the storage's ETag where it is resumed and nowhere else", r, r.Header.Get("If-Range"))
+		}
+	}
 }
 
 func resumedFromAnotherStorage(t *testing.T, w way) {

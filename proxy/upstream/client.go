@@ -109,6 +109,8 @@ type Request struct {
 	// registry that did not ask for any.
 	Credential hosts.Credential
 	Repo       string
+	// Validators, of the object that is asked for, make a Range conditional on it being what was begun. Nil makes none.
+	Validators *Validators
 
 	secret credentials.Secret // that Credential stands for
 	form   string             // of a POST to a realm
@@ -201,10 +203,12 @@ func (c *Client) chain(ctx context.Context, q Request, header http.Header) (resp
 	header = header.Clone()
 	var digest string
 	for {
+		q.Validators.condition(at.Host, header)
 		resp, err := c.send(ctx, q, at, header)
 		if err != nil {
 			return nil, hops, err
 		}
+		q.Validators.note(at.Host, header.Get("If-Range") != "", resp)
 		if digest == "" {
 			digest = resp.Header.Get("Docker-Content-Digest")
 		} else if resp.Header.Get("Docker-Content-Digest") == "" {
