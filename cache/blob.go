@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"sync/atomic"
-	"syscall"
 )
 
 // Outcome says where the bytes of a Blob come from.
@@ -41,65 +39,6 @@ func (b *Blob) Err() error {
 		return r.failure()
 	}
 	return nil
-}
-
-// held reads a finished file, for one client. It pins the object until it is closed.
-type held struct {
-	file   *os.File
-	store  *Store
-	digest Digest
-	size   int64
-	closed atomic.Bool
-	err    error
-}
-
-func (h *held) Read(p []byte) (int, error) {
-	n, err := h.file.Read(p)
-	if err == nil || n > 0 {
-		return n, nil
-	}
-	if err == io.EOF {
-		pos, seekErr := h.file.Seek(0, io.SeekCurrent)
-		if seekErr != nil || pos >= h.size {
-			return 0, io.EOF
-		}
-		err = fmt.Errorf("the file ends at byte %d of %d: %w", pos, h.size, io.ErrUnexpectedEOF)
-	}
-	if !errors.Is(err, fs.ErrClosed) {
-		h.store.drop(h.digest, err)
-	}
-	h.err = err
-	return 0, err
-}
-
-func (h *held) Seek(offset int64, whence int) (int64, error) { return h.file.Seek(offset, whence) }
-
-// SyscallConn lets package net send the file by sendfile(2).
-func (h *held) SyscallConn() (syscall.RawConn, error) { return h.file.SyscallConn() }
-
-func (h *held) Close() error {
-	if h.closed.Swap(true) {
-		return nil
-	}
-	h.store.unpin(h.digest)
-	if info, err := h.file.Stat(); err == nil && unlinked(info) && !h.store.onDisk(h.digest) {
-		h.store.index.remove(h.digest) // evicted between our opening it and our pin, which put it back into the account
-	}
-	return h.file.Close()
-}
-
-func (h *held) failure() error { return h.err }
-
-// unpin notes that a reader of d has left, which may have held up an eviction.
-func (s *Store) unpin(d Digest) {
-	if s.index.unpin(d) {
-		s.sweep()
-	}
-}
-
-func unlinked(info fs.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && st.Nlink == 0
 }
 
 // growing reads a fill as it grows, for one client.

@@ -32,7 +32,7 @@ func newProbed() *lru.Cache[Digest, probed] {
 //
 // The Blob's Size is that of the whole object, and reading elsewhere than was said is possible: each Seek costs a request then.
 func (s *Store) Probe(ctx context.Context, d Digest, from, to int64, up Source) (*Blob, error) {
-	if b, err := s.Lookup(d); err == nil {
+	if b, err := s.lookup(ctx, d, &up); err == nil {
 		return b, nil
 	}
 	n := to - from

@@ -161,15 +161,18 @@ func (s *Store) Usage() Usage {
 
 // Lookup opens complete content, also while it is just being committed: who has read a fill to its end finds it held. A miss is
 // fs.ErrNotExist, and so is content that was found damaged. The caller closes the Blob.
-func (s *Store) Lookup(d Digest) (*Blob, error) {
-	b, err := s.open(d)
+func (s *Store) Lookup(d Digest) (*Blob, error) { return s.lookup(context.Background(), d, nil) }
+
+// lookup is Lookup for a client that has a way to upstream, for what the disk does not give back.
+func (s *Store) lookup(ctx context.Context, d Digest, up *Source) (*Blob, error) {
+	b, err := s.open(ctx, d, up)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return b, err
 	}
 	if b := s.committing(d); b != nil {
 		return b, nil
 	}
-	return s.open(d) // its commit may have ended between the two looks
+	return s.open(ctx, d, up) // its commit may have ended between the two looks
 }
 
 // committing is the content of a fill that has all its bytes and has verified them, but has not given them their name yet.
@@ -187,7 +190,7 @@ func (s *Store) committing(d Digest) *Blob {
 }
 
 // open opens what stands under its final name.
-func (s *Store) open(d Digest) (*Blob, error) {
+func (s *Store) open(ctx context.Context, d Digest, up *Source) (*Blob, error) {
 	f, err := os.Open(s.dir.blob(d))
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -210,7 +213,7 @@ func (s *Store) open(d Digest) (*Blob, error) {
 	}
 	s.index.pin(d, info.Size())
 	s.markUsed(d, info)
-	h := &held{file: f, store: s, digest: d, size: info.Size()}
+	h := &held{file: f, store: s, digest: d, size: info.Size(), ctx: ctx, source: up}
 	var r io.ReadSeekCloser = h
 	if !s.trusted.Contains(d) {
 		r = &checked{held: h, sum: d.hash()}
@@ -248,11 +251,17 @@ func (s *Store) markUsed(d Digest, info fs.FileInfo) {
 // Whether the caller may have d at all must be settled before: with a hit or a join, up is not asked.
 //
 // When the fill that somebody else started fails for reasons of theirs alone (see [Personal]), up is tried in its place. When
-// the disk does not take the content, the Blob comes straight from up and is not kept.
+// the disk does not take the content, the Blob comes straight from up and is not kept; when it does not give back what is held, the
+// Blob goes on with what up has, fetched again.
 func (s *Store) Blob(ctx context.Context, d Digest, up Source) (*Blob, error) {
-	if b, err := s.Lookup(d); err == nil {
+	if b, err := s.lookup(ctx, d, &up); err == nil {
 		return b, nil
 	}
+	return s.bring(ctx, d, up)
+}
+
+// bring joins the fill of d or starts one, whatever is held.
+func (s *Store) bring(ctx context.Context, d Digest, up Source) (*Blob, error) {
 	for {
 		src := &Source{up.Fetch, up.Parallel} // one of its own for each try, since it stands for a reader
 		f, outcome, err := s.join(d, src)

@@ -209,10 +209,18 @@ const (
 
 // ReadFrom implements io.ReaderFrom.
 func (p bigPieces) ReadFrom(r io.Reader) (int64, error) {
-	if p.plain() {
-		return p.countingWriter.ReadFrom(r)
+	if !p.plain() {
+		return copyPieces(p.countingWriter, r)
 	}
-	return copyPieces(p.countingWriter, r)
+	n, err := p.countingWriter.ReadFrom(r)
+	if part, ok := r.(*io.LimitedReader); err == nil && (!ok || part.N == 0) {
+		return n, nil
+	}
+	// The kernel does not tell a file that ends early or cannot be read from a client that left. The file's reader knows where to go
+	// on, and to one who left the next write fails.
+	p.gone = false
+	more, err := copyPieces(p.countingWriter, r)
+	return n + more, err
 }
 
 func copyPieces(w io.Writer, r io.Reader) (int64, error) {

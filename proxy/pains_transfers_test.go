@@ -169,6 +169,7 @@ func painsOfDisks() []pain {
 			keep := cache.Config{MaxSize: 300 << 10, MinFree: -1}
 			uncachedOn(t, w, newSiteKeeping(t, keep), func(*site) {})
 		}},
+		{"156, 183: a disk that loses a file under its readers", lostUnderReaders},
 	}
 }
 
@@ -194,6 +195,36 @@ func uncachedOn(t *testing.T, w way, st *site, harm func(*site)) {
 	}
 	if left := c.store.Usage(); left.Reserved != 0 || left.Partials != 0 || left.Objects != 0 {
 		t.Errorf("left over: %+v", left)
+	}
+}
+
+// lostUnderReaders: what a client has begun to get from the disk ends well when the disk gives no more of it, by sendfile too.
+func lostUnderReaders(t *testing.T, w way) {
+	c := newCargo(t, 16<<20) // more than sockets take
+	c.wants("cold", c.fetchBy(w, corp, c.path), c.content, cacheMiss)
+	c.settled()
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", c.url(w, corp, c.path), nil)
+	resp, err := c.by(w).RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	_, hex, _ := strings.Cut(c.digest, ":")
+	if err := os.Truncate(c.dir+"/cache/blobs/sha256/"+hex[:2]+"/"+hex, 14<<20); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	sameBytes(t, "the one under way", got, c.content)
+	c.settled()
+	c.wants("the next", c.fetchBy(w, corp, c.path), c.content, cacheHit)
+	if sent := c.world.BlobBytes(); sent != 2*int64(len(c.content)) {
+		t.Errorf("upstream sent %d bytes, want the layer twice", sent)
+	}
+	if n := strings.Count(c.log.String(), "drop damaged "+c.digest); n != 1 {
+		t.Errorf("%d lines of the log say so, want one\n%s", n, c.log)
 	}
 }
 

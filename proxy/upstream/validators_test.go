@@ -80,4 +80,3 @@ func conditions(p *port) (all []string) {
 	}
 	return all
 }
-

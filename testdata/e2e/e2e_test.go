@@ -18,6 +18,7 @@ func Test(t *testing.T) {
 	u.scenario(t, "push", func(t *testing.T) { pushing(t, u) })
 	u.scenario(t, "kill", func(t *testing.T) { killed(t, u) })
 	u.scenario(t, "no space", func(t *testing.T) { noSpace(t, u) })
+	u.scenario(t, "bad disk", func(t *testing.T) { badDisk(t, u) })
 	u.scenario(t, "memory", func(t *testing.T) { memory(t, u) })
 	u.scenario(t, "bad input", func(t *testing.T) { badInput(t, u) })
 	u.scenario(t, "make image", func(t *testing.T) { makeImage(t, u) })
