@@ -23,6 +23,8 @@ const (
 	soakShort   = 20 * time.Second
 	soakClients = 100
 	soakMaxSize = 48 << 20 // a third of what there is
+	soakKilling = 60       // percent of the time in which it is killed again and again; the rest is one life
+	soakLook    = 10 * time.Second
 )
 
 // soak is a run: 100 clients that pull, abort and resume at random, an
@@ -45,7 +47,6 @@ func TestSoak(t *testing.T) {
 	length := soakLength(t)
 	t.Logf("seed %d: to have the same choices again: %s=%d %s=%v", s.seed, soakSeedVar, s.seed, soakVar, length)
 	e := s.start()
-	before := e.footprint(t)
 	ctx, cancel := context.WithTimeout(t.Context(), length)
 	defer cancel()
 	var all sync.WaitGroup
@@ -53,7 +54,8 @@ func TestSoak(t *testing.T) {
 		all.Go(func() { s.newClient(e.ca, i).run(ctx) })
 	}
 	all.Go(func() { s.harm(ctx) })
-	e = s.killing(ctx, e)
+	e, before := s.killing(ctx, e, length*soakKilling/100)
+	s.living(ctx, e)
 	all.Wait()
 	s.up.Heal()
 	s.recovers(e)
@@ -115,17 +117,19 @@ func (s *soak) start() *entrepot {
 }
 
 // killing ends entrepot again and again, mostly without telling it, and
-// returns the last one, which runs when the time is up.
-func (s *soak) killing(ctx context.Context, e *entrepot) *entrepot {
+// returns the last one with what it took at its start.
+func (s *soak) killing(ctx context.Context, e *entrepot, length time.Duration) (*entrepot, footprint) {
 	s.t.Helper()
-	choose, kills, stops := s.random(1), 0, 0
+	ctx, cancel := context.WithTimeout(ctx, length)
+	defer cancel()
+	choose, kills, stops, before := s.random(1), 0, 0, e.footprint(s.t)
 	for {
 		select {
 		case <-e.gone:
 			s.t.Fatalf("entrepot ended by itself: %v", e.err)
 		case <-ctx.Done():
 			s.t.Logf("killed %d times, stopped %d times", kills, stops)
-			return e
+			return e, before
 		case <-time.After(time.Second + time.Duration(choose.IntN(4000))*time.Millisecond):
 		}
 		if choose.IntN(4) > 0 {
@@ -136,6 +140,24 @@ func (s *soak) killing(ctx context.Context, e *entrepot) *entrepot {
 			s.terminate(e)
 		}
 		e = s.start()
+		before = e.footprint(s.t)
+	}
+}
+
+// living lets it run on: what only grows shows in a long life.
+func (s *soak) living(ctx context.Context, e *entrepot) {
+	s.t.Helper()
+	again := time.NewTicker(soakLook)
+	defer again.Stop()
+	for {
+		select {
+		case <-e.gone:
+			s.t.Fatalf("entrepot ended by itself: %v", e.err)
+		case <-ctx.Done():
+			return
+		case <-again.C:
+			s.t.Logf("under load: %v", e.footprint(s.t))
+		}
 	}
 }
 

@@ -16,12 +16,19 @@ import (
 const (
 	soakRecovery    = time.Minute // from the last fault until all can be pulled
 	soakDescriptors = 16          // more than at the start
-	soakMemory      = 384 << 20   // the race detector's shadow included, and garbage: an idle process collects every two minutes
+	soakGoroutines  = 16
+	soakHeap        = 32 << 20 // indexes and tables, which are bounded, and what the clients that look have in use
 )
 
 // footprint is what a process takes of the machine.
 type footprint struct {
-	rss, descriptors int64
+	descriptors, goroutines int64
+	heap                    int64 // what the last garbage collection left; half of the next one's goal
+	rss                     int64 // of the race binary several times the heap's peak, which it never gives back: told and not judged
+}
+
+func (f footprint) String() string {
+	return fmt.Sprintf("%d descriptors, %d goroutines, heap %.1f MiB, RSS %.1f MiB", f.descriptors, f.goroutines, mib(f.heap), mib(f.rss))
 }
 
 func (e *entrepot) footprint(t *testing.T) footprint {
@@ -30,7 +37,10 @@ func (e *entrepot) footprint(t *testing.T) footprint {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return footprint{memoryOf(t, e.cmd.Process.Pid, "VmRSS"), int64(len(open))}
+	return footprint{
+		int64(len(open)), int64(e.metric(t, "go_goroutines")), int64(e.metric(t, "go_memstats_next_gc_bytes") / 2),
+		memoryOf(t, e.cmd.Process.Pid, "VmRSS"),
+	}
 }
 
 // recovers pulls every image by every door when nothing goes wrong any more.
@@ -54,24 +64,27 @@ func (s *soak) recovers(e *entrepot) {
 	}
 }
 
-// settles waits until the last entrepot is as it was before all that.
+// settles waits until the last entrepot is as it was at its start. It is
+// pulled from meanwhile, since an idle one collects garbage every two minutes.
 func (s *soak) settles(e *entrepot, before footprint) {
 	s.t.Helper()
 	late, again := time.After(startTimeout), time.NewTicker(100*time.Millisecond)
 	defer again.Stop()
-	for {
+	for i := 0; ; i++ {
+		c := s.newClient(e.ca, 0)
+		_ = c.pull(s.t.Context(), s.images[i%len(s.images)]) // recovers has judged it
+		c.http.CloseIdleConnections()
 		s.up.HangUp() // connections that are kept for the next pull are no leak
 		now, fills := e.footprint(s.t), e.metric(s.t, "entrepot_fills_in_flight")
-		if fills == 0 && now.descriptors <= before.descriptors+soakDescriptors && now.rss <= before.rss+soakMemory {
-			s.t.Logf("RSS %.1f MiB, then %.1f MiB; descriptors %d, then %d",
-				mib(before.rss), mib(now.rss), before.descriptors, now.descriptors)
+		if fills == 0 && now.descriptors <= before.descriptors+soakDescriptors && now.goroutines <= before.goroutines+soakGoroutines &&
+			now.heap <= before.heap+soakHeap {
+			s.t.Logf("at the start %v; at the end %v", before, now)
 			return
 		}
 		select {
 		case <-again.C:
 		case <-late:
-			s.t.Errorf("it does not settle: %v transfers; RSS %.1f MiB, was %.1f; %d descriptors, were %d",
-				fills, mib(now.rss), mib(before.rss), now.descriptors, before.descriptors)
+			s.t.Errorf("it does not settle: %v transfers, %v, was %v", fills, now, before)
 			return
 		}
 	}
