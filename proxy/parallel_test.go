@@ -16,8 +16,8 @@ import (
 // everything from its chunk on, reads the chunk and hangs up. Upstream sends the layer once (CLIENTS: 16 workers of 1 MiB ask for
 // 126 times the layer in sum).
 func TestParallelOpenRanges(t *testing.T) {
-	const chunk, workers = 1 << 20, 16
-	for door, size := range map[string]int64{doorMirror: 256 << 20, doorProxy: 128 << 20} {
+	const chunk, workers, size = 1 << 20, 16, 256 << 20
+	for _, door := range []string{doorMirror, doorProxy} {
 		t.Run(door, func(t *testing.T) {
 			st := newSite(t)
 			p := st.world.Push(t, "registry.k8s.io/big:1", world.Image(t, 1, size))
@@ -57,7 +57,9 @@ func TestParallelOpenRanges(t *testing.T) {
 				t.Errorf("the chunks make %s, want %s", d, layer)
 			}
 			st.settled()
-			if sent := st.world.BlobBytes() - before; sent > size+size/20 {
+			sent := st.world.BlobBytes() - before
+			t.Logf("upstream sent %.3f times the layer", float64(sent)/float64(size))
+			if sent > size+size/20 {
 				t.Errorf("upstream sent %d bytes for a layer of %d: %.2f times", sent, size, float64(sent)/float64(size))
 			}
 			_, whole := st.get(door, base+"blobs/"+layer)
