@@ -23,6 +23,7 @@ import (
 type access struct {
 	key    []byte
 	store  *cache.Store
+	life   time.Duration                 // how long a credential's proof counts; none, and each request is a question
 	proofs *lru.Cache[proof, time.Time]  // since when
 	holds  *lru.Cache[holding, int64]    // of what size, 0 where unknown
 	noted  *lru.Cache[holding, struct{}] // manifests whose children are in holds: that an index lists one says nothing of those
@@ -47,7 +48,7 @@ func (q *request) holding(d cache.Digest) holding { return holding{q.registry, q
 
 // How long a proof counts, how long when upstream cannot be asked, and the bounds of the tables.
 const (
-	proofLife   = 5 * time.Minute
+	proofLife   = 5 * time.Minute  // where the configuration does not say
 	publicLife  = time.Hour        // renewed behind a request's back
 	publicRenew = 10 * time.Minute // from this age on
 	probeEvery  = 5 * time.Minute
@@ -56,8 +57,8 @@ const (
 	maxHoldings = 1 << 18
 )
 
-func newAccess(store *cache.Store) *access {
-	a := &access{key: make([]byte, 32), store: store}
+func newAccess(store *cache.Store, life time.Duration) *access {
+	a := &access{key: make([]byte, 32), store: store, life: life}
 	rand.Read(a.key)
 	// New errs on a size below one only.
 	a.proofs, _ = lru.New[proof, time.Time](maxProofs)
@@ -99,7 +100,7 @@ func (a *access) public(q *request, now time.Time) bool {
 
 // proven tells whether this caller's right to the repository was proven a short time ago, by a credential that has not ended since.
 func (a *access) proven(q *request, r *http.Request, now time.Time) bool {
-	return a.public(q, now) || a.since(q, a.fingerprint(q, r), proofLife, now) && !ended(r, now)
+	return a.public(q, now) || a.since(q, a.fingerprint(q, r), a.life, now) && !ended(r, now)
 }
 
 // provenBefore is the same for the time in which upstream cannot be asked: a credential's proof counts for maxStaleAuth, what everybody

@@ -68,7 +68,7 @@ func (s *Server) mayPay(ctx context.Context, q *request, r *http.Request, u upst
 	if u.Method != http.MethodGet || u.Kind != kindManifest && u.Kind != kindBlob {
 		return false
 	}
-	if s.access.since(q, fingerprint{}, proofLife, s.now()) {
+	if s.access.since(q, fingerprint{}, s.access.life, s.now()) {
 		return true
 	}
 	if u.Kind != kindManifest {

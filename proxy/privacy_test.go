@@ -24,8 +24,8 @@ func basicAuth(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
-func newVault(t *testing.T) *vault {
-	v := &vault{site: newSite(t), held: map[string]world.Pushed{}}
+func newVault(t *testing.T, change ...func(*Config)) *vault {
+	v := &vault{site: newSite(t, change...), held: map[string]world.Pushed{}}
 	v.clock = v.site.clock()
 	for i, reg := range []string{"docker.io", corp} {
 		v.world.Account(reg, "ada", "right", "acme/*")

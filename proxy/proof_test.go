@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +98,50 @@ func TestMaxStaleAuth(t *testing.T) {
 					t.Errorf("%v after %v: %s: %s got %d", row.config, row.after, path, who, a.StatusCode)
 				}
 			}
+		}
+	}
+}
+
+// TestAuthTTL: a yes counts for as long as the operator says, and the registry's no for whoever is asked about after that.
+func TestAuthTTL(t *testing.T) {
+	for _, row := range []struct{ config, life time.Duration }{{0, proofLife}, {time.Minute, time.Minute}, {20 * time.Minute, 20 * time.Minute}, {hosts.Never, 0}} {
+		for _, reg := range []string{"docker.io", corp} {
+			v := newVault(t, func(c *Config) { c.AuthTTL = row.config })
+			w := way{doorProxy, true}
+			rt, credential := v.by(w), v.ada(reg)
+			held := []string{"acme/app/manifests/" + v.held[reg].Digest, "acme/app/blobs/" + v.held[reg].Blobs[1]}
+			var asked atomic.Int64 // with this credential, not by a probe
+			host := v.world.Host(strings.Replace(reg, "docker.io", "registry-1.docker.io", 1))
+			host.Fault(world.Fault{Kind: world.Delay, Times: -1, Match: func(r *http.Request) bool {
+				if r.Header.Get("Authorization") == credential {
+					asked.Add(1)
+				}
+				return false
+			}})
+			again := func(when string, status int, wanted bool) {
+				t.Helper()
+				for _, path := range held {
+					before := asked.Load()
+					a := ask(t, rt, "GET", v.url(w, reg, path), bearing(credential, accepting...)...)
+					if got := asked.Load() > before; a.StatusCode != status || got != wanted {
+						t.Errorf("%v, %s, %s: %s: got %d, asked %v, want %d, %v", row.config, reg, when, path, a.StatusCode, got, status, wanted)
+					}
+				}
+			}
+			for _, path := range v.paths(reg) {
+				ask(t, rt, "GET", v.url(w, reg, path), bearing(credential, accepting...)...)
+			}
+			v.settled()
+			eventually(t, "the probe has ended", func() bool { return within("(*Server).probe.func1") == 0 })
+			again("at once", 200, row.life == 0)
+			v.world.RemoveAccount(reg, "ada")
+			v.world.ExpireTokens()
+			if row.life > 0 {
+				v.clock.advance(row.life - time.Second)
+				again("before the end", 200, false)
+				v.clock.advance(2 * time.Second)
+			}
+			again("after the end", 401, true)
 		}
 	}
 }

@@ -60,6 +60,8 @@ type Config struct {
 
 	ManifestTTL time.Duration // how long a tag is served without asking upstream; zero: one minute
 	MaxStale    time.Duration // how long it is served when upstream cannot be asked; zero: a week
+	// AuthTTL is how long a registry's yes to a credential counts for that credential; zero: five minutes, below: for one request.
+	AuthTTL time.Duration
 	// MaxStaleAuth is how long a private image is served to whom upstream said yes, when it cannot be asked; zero: an hour.
 	MaxStaleAuth time.Duration
 	Offline      bool // never ask upstream
@@ -124,6 +126,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.MaxStale == 0 {
 		cfg.MaxStale = 7 * 24 * time.Hour
 	}
+	if cfg.AuthTTL == 0 {
+		cfg.AuthTTL = proofLife
+	}
 	if cfg.MaxStaleAuth == 0 {
 		cfg.MaxStaleAuth = staleAuth
 	}
@@ -144,7 +149,7 @@ func New(cfg Config) (*Server, error) {
 	s.table.Store(cfg.Table)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.metrics = newMetrics(s)
-	s.access = newAccess(cfg.Store)
+	s.access = newAccess(cfg.Store, cfg.AuthTTL)
 	s.clients, s.admins = newGate(cfg.Users), newGate(cfg.Admins)
 	s.recent = newRecent()
 	s.upstream = upstream.New(s.upstreamConfig())

@@ -24,7 +24,7 @@ type config struct {
 	ClientLimit                     int
 	MaxSize, MinFree                size
 	ManifestTTL, MaxStale, Grace    time.Duration
-	MaxStaleAuth                    time.Duration
+	AuthTTL, MaxStaleAuth           time.Duration
 	Offline                         bool
 	LogFormat, LogLevel             string
 

@@ -18,7 +18,7 @@ func TestContract(t *testing.T) {
 		"ca-cert": "", "ca-key": "", "ca-passphrase-file": "", "grace": "30s", "min-free": "", "tunnel-port": "", "client-limit": "1000",
 		"proxy-protocol": "", "htpasswd": "", "admin-htpasswd": "", "mirror-tls": "off", "proxy-tls": "off", "server-name": "", "server-cert": "", "server-key": "", "client-ca": "",
 		"acme-email": "", "acme-directory": "", "acme-ca": "", "acme-http-port": "80", "acme-tls-port": "443", "acme-dns-hook": "",
-		"docker-config": "", "max-stale-auth": "1h",
+		"docker-config": "", "auth-ttl": "5m", "max-stale-auth": "1h",
 	}
 	for _, set := range settings(environment{"XDG_DATA_HOME": "/data"}) {
 		want, known := contract[set.name]
@@ -47,7 +47,7 @@ func samples() map[string][2]string {
 		"manifest-ttl": {"1m", "2m"}, "max-stale": {"1h", "2h"}, "offline": {"true", "false"}, "log-format": {"json", "console"},
 		"log-level": {"warn", "error"}, "min-free": {"1GiB", "2GiB"}, "grace": {"1s", "2s"},
 		"proxy-protocol": {"10.0.0.0/8", "fd00::/8"}, "mirror-tls": {"ca", "off"}, "proxy-tls": {"ca", "off"},
-		"docker-config": {"testdata/docker.json", "./testdata/docker.json"}, "max-stale-auth": {"1h", "2h"},
+		"docker-config": {"testdata/docker.json", "./testdata/docker.json"}, "auth-ttl": {"1m", "0s"}, "max-stale-auth": {"1h", "2h"},
 		"tunnel-port": {"8443", "8080"}, "client-limit": {"100", "200"},
 	}
 }
@@ -118,6 +118,10 @@ func TestProblems(t *testing.T) {
 				`F:1: manifest-ttl: got "60", want a duration`, "a number needs its unit: 60s", `F:2: log-level: got "loud", want trace, debug`,
 				`ENTREPOT_MAX_SIZE: got "big", want a size such as 50GiB`, `--proxy-listen: got "3128", want an address`,
 			},
+		},
+		{
+			name: "a proof that lasts", file: "auth-ttl: 48h\n", flags: map[string][]string{"max-stale-auth": {"-1m"}},
+			want: []string{`F:1: auth-ttl: got "48h", want at most 24h`, "hint: for so long somebody reads on", `--max-stale-auth: got "-1m", want a duration that is not negative`},
 		},
 		{
 			name: "quotes of docker compose", env: environment{"ENTREPOT_REGISTRY": `"quay.io"`},

@@ -128,6 +128,10 @@ func runSettings() []setting {
 			set: parsed(func(c *config) *time.Duration { return &c.MaxStale }, parseDuration),
 		},
 		{
+			name: "auth-ttl", usage: "`DURATION` for which a registry's yes to a caller's credential counts; 0s asks at each request", preset: []string{"5m"},
+			set: parsed(func(c *config) *time.Duration { return &c.AuthTTL }, parseAuthTTL),
+		},
+		{
 			name: "max-stale-auth", usage: "`DURATION` for which who could read a private image goes on when upstream cannot be asked", preset: []string{"1h"},
 			set: parsed(func(c *config) *time.Duration { return &c.MaxStaleAuth }, parseDuration),
 		},

@@ -95,6 +95,17 @@ func parseDuration(text string) (time.Duration, error) {
 	return days + d, nil
 }
 
+// maxAuthTTL bounds for how long somebody whose right was taken away can go on.
+const maxAuthTTL = 24 * time.Hour
+
+func parseAuthTTL(text string) (time.Duration, error) {
+	d, err := parseDuration(text)
+	if err == nil && d > maxAuthTTL {
+		return 0, fault{"at most 24h", "for so long somebody reads on whose right was taken away; while a registry cannot be asked, max-stale-auth counts"}
+	}
+	return d, err
+}
+
 // parseListen returns "" for a door that is off.
 func parseListen(text string) (string, error) {
 	if strings.EqualFold(text, "off") {

@@ -200,7 +200,8 @@ func (c config) proxyConfig() (proxy.Config, error) {
 		Table: table, Resolver: resolver, UpstreamRoots: roots,
 		AllowNets: c.AllowNets, AllowClients: c.Access.Clients, Balancers: c.Access.Balancers, Users: who.clients, Admins: who.admins,
 		TunnelPorts: c.TunnelPorts, ClientLimit: c.ClientLimit,
-		ManifestTTL: orNever(c.ManifestTTL), MaxStale: orNever(c.MaxStale), MaxStaleAuth: orNever(c.MaxStaleAuth), Offline: c.Offline,
+		ManifestTTL: orNever(c.ManifestTTL), MaxStale: orNever(c.MaxStale), Offline: c.Offline,
+		AuthTTL: orNever(c.AuthTTL), MaxStaleAuth: orNever(c.MaxStaleAuth),
 	}, nil
 }
 
