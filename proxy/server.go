@@ -28,6 +28,7 @@ import (
 	"github.com/entrepot/entrepot/ca"
 	"github.com/entrepot/entrepot/cache"
 	"github.com/entrepot/entrepot/hosts"
+	"github.com/entrepot/entrepot/proxy/credentials"
 	"github.com/entrepot/entrepot/proxy/upstream"
 )
 
@@ -184,7 +185,11 @@ func (s *Server) observe(q upstream.Request, resp *http.Response, _ error) {
 }
 
 func (s *Server) warnOfCredential(registry string, err error) {
-	s.log.Warn().Str("registry", registry).Err(err).Msg("the mirror's own credential is of no use: it serves only what everybody may read")
+	what := "the mirror's own credential is of no use: it serves only what everybody may read"
+	if errors.Is(err, credentials.ErrOld) {
+		what = "the mirror's own credential cannot be got anew"
+	}
+	s.log.Warn().Str("registry", registry).Err(err).Msg(what)
 }
 
 func (s *Server) newHTTP() *http.Server {

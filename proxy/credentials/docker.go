@@ -22,6 +22,7 @@ type dockerAuth struct {
 	Username      string `json:"username"`
 	Password      string `json:"password"`
 	IdentityToken string `json:"identitytoken"`
+	RegistryToken string `json:"registrytoken"`
 }
 
 // entry is what such a file has for a repository: a secret, or whom to ask for it.
@@ -121,8 +122,12 @@ func namesOf(r hosts.Registry) []string {
 	return names
 }
 
-// secret is what stands in the file itself; with a store for all, Docker leaves an entry empty.
+// secret is what stands in the file itself; with a store for all, Docker leaves an entry empty. A registry token goes before all else,
+// as Docker does it.
 func (a dockerAuth) secret() (Secret, bool) {
+	if a.RegistryToken != "" {
+		return Secret{bearer: a.RegistryToken}, true
+	}
 	if a.IdentityToken != "" {
 		return Secret{identity: a.IdentityToken}, true
 	}

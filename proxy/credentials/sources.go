@@ -2,7 +2,8 @@
 // Docker's configuration file and credential helpers.
 //
 // The invariant: a secret leaves this room as a [Secret] and in no other way, not as a part of an error. Files are read each time, so
-// that a new password counts at once; helpers, which are programs, are asked again after some minutes. Where a secret may be sent is
+// that a new password counts at once; helpers, which are programs, are asked again after some minutes, behind the back of whoever uses
+// what they said. Where a secret may be sent is
 // not judged here but by package upstream.
 package credentials
 
@@ -25,9 +26,13 @@ import (
 // ErrNone says that there is no credential, which is no fault: a Docker file or a helper that knows nothing of the registry.
 var ErrNone = errors.New("there is no credential")
 
+// ErrOld says that a helper failed, and that what it said before is used on.
+var ErrOld = errors.New("what the helper said before is used on")
+
 // Sources gets secrets. It is safe for concurrent use.
 type Sources struct {
 	now    func() time.Time
+	warn   func(registry string, err error)
 	flight singleflight.Group
 	helped *lru.Cache[question, answer]
 
@@ -45,9 +50,9 @@ const (
 	maxHelped   = 1024
 )
 
-// New makes Sources that go by a clock. It reads and runs nothing yet.
-func New(now func() time.Time) *Sources {
-	s := &Sources{now: now}
+// New makes Sources that go by a clock, and tell warn of what no answer of theirs tells: an [ErrOld]. It reads and runs nothing yet.
+func New(now func() time.Time, warn func(registry string, err error)) *Sources {
+	s := &Sources{now: now, warn: warn}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.helped, _ = lru.New[question, answer](maxHelped) // errs on a size below one only
 	return s
@@ -87,11 +92,11 @@ func (s *Sources) Get(ctx context.Context, r hosts.Registry, c hosts.Credential,
 		}
 		return Secret{username: c.Username, password: password}, nil
 	case c.Helper != "":
-		return s.help(ctx, question{c.Helper, serverOf(r)})
+		return s.help(ctx, r.Name, question{c.Helper, serverOf(r)})
 	case c.DockerConfig != "":
 		e, err := dockerEntry(c.DockerConfig, r, repo)
 		if err == nil && e.ask.helper != "" {
-			return s.help(ctx, e.ask)
+			return s.help(ctx, r.Name, e.ask)
 		}
 		return e.secret, err
 	}

@@ -26,16 +26,32 @@ type desk struct {
 	*Sources
 	t     *testing.T
 	dir   string
+	mu    sync.Mutex
 	ahead time.Duration
+	warns []string
 }
 
 func newDesk(t *testing.T) *desk {
 	d := &desk{t: t, dir: t.TempDir()}
 	start := time.Now()
-	d.Sources = New(func() time.Time { return start.Add(d.ahead) })
+	d.Sources = New(func() time.Time {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return start.Add(d.ahead)
+	}, func(registry string, err error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.warns = append(d.warns, registry+": "+err.Error())
+	})
 	t.Setenv("PATH", d.dir+":/usr/bin:/bin")
 	t.Cleanup(d.Close)
 	return d
+}
+
+func (d *desk) later(by time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ahead += by
 }
 
 func (d *desk) write(name, text string) string {
@@ -119,6 +135,7 @@ const dockerConfig = `{
     "ghcr.io/org/team": {"username": "team", "password": "teampw"},
     "https://reg.corp.test:5000": {"auth": "Y29ycDpjb3JwcHc="},
     "corp.azurecr.io": {"auth": "MDAwMDAwMDAtMDAwMDo=", "identitytoken": "refresh"},
+    "token.azurecr.io": {"auth": "MDAwMDAwMDAtMDAwMDo=", "identitytoken": "refresh", "registrytoken": "bearer"},
     "quay.io": {},
     "broken.gcr.io": {"auth": "?"}
   },
@@ -150,6 +167,9 @@ func TestDockerConfig(t *testing.T) {
 	if got, err := d.get(c, "corp.azurecr.io", "a"); err != nil || got.Identity() != "refresh" || got.Basic() != "" {
 		t.Errorf("identity token: got %q, %q, %v", got.identity, got.Basic(), err)
 	}
+	if got, err := d.get(c, "token.azurecr.io", "a"); err != nil || got.Bearer() != "Bearer bearer" || got.Identity() != "" || got.Basic() != "" {
+		t.Errorf("registry token: got %q, %q, %q, %v", got.Bearer(), got.Identity(), got.Basic(), err)
+	}
 	for _, registry := range []string{"gcr.io", "evil.azurecr.io", "broken.gcr.io"} {
 		if got, err := d.get(c, registry, "a"); !errors.Is(err, ErrNone) {
 			t.Errorf("%s: got %q, %v, want none", registry, got.username, err)
@@ -167,7 +187,7 @@ func TestDockerConfig(t *testing.T) {
 }
 
 // TestHelper: a helper is run once for all who ask, again after ten minutes, sooner when its secret was refused, and not at each
-// request while it fails.
+// request while it fails. (That it is run sooner for what is in use: TestHelperIsRenewed.)
 func TestHelper(t *testing.T) {
 	d := newDesk(t)
 	d.helper("x", `cat "${0%/*}/answer" && exit 0; exit 3`)
@@ -191,7 +211,7 @@ func TestHelper(t *testing.T) {
 		t.Errorf("asked for %q, want Docker Hub's old name", got)
 	}
 	say(`{"Username":"u","Secret":"two"}`)
-	d.ahead += 9 * time.Minute
+	d.later(4 * time.Minute)
 	d.want("within its life", c, "docker.io", "b", "u", "one")
 	d.Refused(Secret{username: "u", password: "another"})
 	runs("another was refused", 1)
@@ -201,13 +221,13 @@ func TestHelper(t *testing.T) {
 	d.Refused(Secret{username: "u", password: "two"})
 	d.want("refused a moment after", c, "docker.io", "b", "u", "two")
 	runs("refused a moment after", 2)
-	d.ahead += 31 * time.Second
+	d.later(31 * time.Second)
 	d.get(c, "docker.io", "b")
 	runs("refused half a minute ago", 3)
-	d.ahead += 11 * time.Minute
+	d.later(11 * time.Minute)
 	d.get(c, "docker.io", "b")
 	runs("at the end of its life", 4)
-	d.ahead += 11 * time.Minute
+	d.later(11 * time.Minute)
 	if err := os.Remove(d.dir + "/answer"); err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +288,7 @@ func TestHelperThatHangs(t *testing.T) {
 
 // TestSecretSaysNothing: printed in any way, a secret is not to be seen, nor is one that is part of something else.
 func TestSecretSaysNothing(t *testing.T) {
-	s := Secret{username: secret, password: secret, identity: secret}
+	s := Secret{username: secret, password: secret, identity: secret, bearer: secret}
 	all := struct {
 		S  Secret
 		P  *Secret

@@ -77,7 +77,7 @@ func New(cfg Config) *Client {
 	c := &Client{cfg: cfg, now: time.Now, pools: map[string]*pool{}}
 	c.breaker = breaker{down: map[string]*outage{}}
 	c.tokens = tokens{flight: &singleflight.Group{}, held: map[tokenKey]token{}}
-	c.secrets, c.logins = credentials.New(func() time.Time { return c.now() }), newLogins()
+	c.secrets, c.logins = credentials.New(func() time.Time { return c.now() }, c.warn), newLogins()
 	return c
 }
 
@@ -131,7 +131,10 @@ func (c *Client) Do(ctx context.Context, q Request) (*http.Response, error) {
 
 // negotiate asks with what was got for the scope before, and once more with what the registry's challenge wants.
 func (c *Client) negotiate(ctx context.Context, q Request) (*http.Response, error) {
-	held := c.tokens.get(q, c.now())
+	held, renew := c.tokens.get(q, c.now())
+	if renew != nil {
+		c.fetchOnce(ctx, q, *renew, held) // for whoever comes later
+	}
 	if held == "" && !q.secret.IsZero() {
 		if err := c.logins.get(q).admit(q, c.now()); err != nil {
 			return nil, err // what the registry would want is known, and may not be done yet
@@ -146,9 +149,9 @@ func (c *Client) negotiate(ctx context.Context, q Request) (*http.Response, erro
 		if !fromRegistry(q, resp) {
 			return resp, nil
 		}
-		if i := passwordWanted(q, challenges); i >= 0 {
+		if word := secretWanted(q, challenges); word != "" {
 			resp.Body.Close()
-			return c.byPassword(ctx, q, isBasic(held))
+			return c.bySecret(ctx, q, word, word == held)
 		}
 	}
 	fresh, err := c.token(ctx, q, challenges, held)

@@ -155,14 +155,14 @@ func (c *Client) conclude(in *login, q Request, status int) {
 		in.good = false
 		in.pause = min(max(firstPause, in.pause*pauseGrowth), longestPause)
 		in.until = now.Add(in.pause)
-		c.warn(q, &Refused{Registry: q.Registry.Name, Status: status, Own: true, Rest: in.until})
+		c.warn(q.Registry.Name, &Refused{Registry: q.Registry.Name, Status: status, Own: true, Rest: in.until})
 	}
 }
 
 // warn tells the operator that a credential of ours is of no use, of which a caller who gets what everybody gets would not tell him.
-func (c *Client) warn(q Request, err error) {
+func (c *Client) warn(registry string, err error) {
 	if c.cfg.Warn != nil {
-		c.cfg.Warn(q.Registry.Name, err)
+		c.cfg.Warn(registry, err)
 	}
 }
 
@@ -196,7 +196,7 @@ func (c *Client) secret(ctx context.Context, q Request) (credentials.Secret, err
 	}
 	if last, _ := c.logins.told.Get(q.Registry.Name); !errors.Is(err, credentials.ErrNone) && ctx.Err() == nil && c.now().Sub(last) >= tellEvery {
 		c.logins.told.Add(q.Registry.Name, c.now())
-		c.warn(q, err)
+		c.warn(q.Registry.Name, err)
 	}
 	return credentials.Secret{}, &Error{Registry: q.Registry.Name, Err: &noSecret{err}}
 }

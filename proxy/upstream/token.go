@@ -32,28 +32,48 @@ func keyOf(q Request) tokenKey {
 	return k
 }
 
-// token is what Authorization says, and until when.
+// token is what Authorization says, and until when. From renew on, whoever uses it lets it be replaced behind his back, by what the
+// registry said of it in ch; a zero renew is of what is not from a realm.
 type token struct {
-	text  string
-	until time.Time
+	text         string
+	renew, until time.Time
+	ch           Challenge
 }
 
 // The life of a token where the realm does not say (distribution's token specification), how much earlier than its end it is taken
-// for dead, and how many are held: more than that is not many repositories but somebody trying names.
+// for dead, how long it is left alone when it could not be renewed, and how many are held: more than that is not many repositories
+// but somebody trying names.
 const (
 	defaultLife = time.Minute
 	lifeSkew    = 10 * time.Second
+	renewPause  = 10 * time.Second
 	maxTokens   = 10_000
 	maxJSON     = 1 << 20
 )
 
-func (t *tokens) get(q Request, now time.Time) string {
+// get is the token held for q, "" for none. In the second half of its life it comes with the challenge by which to replace it, so that
+// nobody who uses it comes to its end.
+func (t *tokens) get(q Request, now time.Time) (text string, renew *Challenge) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if held, ok := t.held[keyOf(q)]; ok && now.Before(held.until) {
-		return held.text
+	held, ok := t.held[keyOf(q)]
+	if !ok || !now.Before(held.until) {
+		return "", nil
 	}
-	return ""
+	if !held.renew.IsZero() && !now.Before(held.renew) {
+		renew = &held.ch
+	}
+	return held.text, renew
+}
+
+// postpone lets a token that could not be renewed be used on for a while without another try.
+func (t *tokens) postpone(k tokenKey, text string, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if held, ok := t.held[k]; ok && held.text == text && !held.renew.IsZero() {
+		held.renew = now.Add(renewPause)
+		t.held[k] = held
+	}
 }
 
 func (t *tokens) drop(q Request) {
@@ -75,22 +95,15 @@ func (t *tokens) put(k tokenKey, v token, now time.Time) {
 	t.held[k] = v
 }
 
-// token answers a registry's challenge with a token: "" when there is no challenge that asks for one. One request is shared by all who
-// wait for the same scope. refused is the token that the challenge came in spite of.
+// token answers a registry's challenge with a token: "" when there is no challenge that asks for one. refused is the token that the
+// challenge came in spite of.
 func (c *Client) token(ctx context.Context, q Request, challenges []Challenge, refused string) (string, error) {
 	for _, ch := range challenges {
 		if ch.Scheme != "bearer" || ch.Params["realm"] == "" {
 			continue
 		}
-		key := keyOf(q)
-		got := c.tokens.flight.DoChan(strings.Join([]string{key.registry, key.scope, key.who, refused}, "\n"), func() (any, error) {
-			if t := c.tokens.get(q, c.now()); t != "" && t != refused {
-				return t, nil
-			}
-			return c.fetchToken(context.WithoutCancel(ctx), q, ch)
-		})
 		select {
-		case r := <-got:
+		case r := <-c.fetchOnce(ctx, q, ch, refused):
 			if r.Err != nil {
 				return "", r.Err
 			}
@@ -100,6 +113,25 @@ func (c *Client) token(ctx context.Context, q Request, challenges []Challenge, r
 		}
 	}
 	return "", nil
+}
+
+// fetchOnce gets a token in place of old, by one request for all who want the same, which goes on when they leave. A secret that is
+// refused is got anew when it is used next.
+func (c *Client) fetchOnce(ctx context.Context, q Request, ch Challenge, old string) <-chan singleflight.Result {
+	key := keyOf(q)
+	return c.tokens.flight.DoChan(strings.Join([]string{key.registry, key.scope, key.who, old}, "\n"), func() (any, error) {
+		if t, _ := c.tokens.get(q, c.now()); t != "" && t != old {
+			return t, nil
+		}
+		text, err := c.fetchToken(context.WithoutCancel(ctx), q, ch)
+		if err != nil {
+			c.tokens.postpone(key, old, c.now())
+		}
+		if IsOwnRefused(err) {
+			c.secrets.Refused(q.secret)
+		}
+		return text, err
+	})
 }
 
 func (c *Client) fetchToken(ctx context.Context, q Request, ch Challenge) (text string, err error) {
@@ -141,6 +173,7 @@ func (c *Client) askRealm(ctx context.Context, q Request, ch Challenge, realm *u
 	if err != nil {
 		return "", resp.StatusCode, &Error{Registry: q.Registry.Name, Host: realm.Host, Err: err}
 	}
+	t.ch = ch
 	c.tokens.put(keyOf(q), t, c.now())
 	return t.text, resp.StatusCode, nil
 }
@@ -171,25 +204,27 @@ func (q Request) toRealm(ch Challenge, realm *url.URL) Request {
 	return tq
 }
 
-// passwordWanted finds the challenge for a password, where we have one and no token is wanted; -1 when there is none.
-func passwordWanted(q Request, challenges []Challenge) int {
-	found := -1
-	for i, ch := range challenges {
+// secretWanted is what answers the registry itself, without a realm: a registry token, or the password where no token is wanted. ""
+// means that we have no such thing, or that none is asked for.
+func secretWanted(q Request, challenges []Challenge) (authorization string) {
+	for _, ch := range challenges {
 		switch {
+		case ch.Scheme == "bearer" && q.secret.Bearer() != "":
+			return q.secret.Bearer()
 		case ch.Scheme == "bearer" && ch.Params["realm"] != "":
-			return -1
-		case ch.Scheme == "basic" && q.secret.Basic() != "":
-			found = i
+			return ""
+		case ch.Scheme == "basic":
+			authorization = q.secret.Basic()
 		}
 	}
-	return found
+	return authorization
 }
 
-// passwordLife is how long a registry is taken to want our password with each request, once it has taken it.
-const passwordLife = 10 * time.Minute
+// secretLife is how long a registry is taken to want our secret itself with each request, once it has taken it.
+const secretLife = 10 * time.Minute
 
-// byPassword asks with our password, which the registry wanted; said tells whether it was sent and refused already.
-func (c *Client) byPassword(ctx context.Context, q Request, said bool) (resp *http.Response, err error) {
+// bySecret asks with our secret itself, which the registry wanted; said tells whether it was sent and refused already.
+func (c *Client) bySecret(ctx context.Context, q Request, authorization string, said bool) (resp *http.Response, err error) {
 	no := &Refused{Registry: q.Registry.Name, Status: http.StatusUnauthorized, Own: true}
 	if said {
 		c.tokens.drop(q)
@@ -197,12 +232,12 @@ func (c *Client) byPassword(ctx context.Context, q Request, said bool) (resp *ht
 		return nil, no
 	}
 	err = c.logIn(ctx, q, func() (int, error) {
-		resp, err = c.follow(ctx, q, withAuthorization(q.Header, q.secret.Basic()))
+		resp, err = c.follow(ctx, q, withAuthorization(q.Header, authorization))
 		switch {
 		case err != nil:
 			return 0, err
 		case resp.StatusCode != http.StatusUnauthorized || !fromRegistry(q, resp):
-			c.tokens.put(keyOf(q), token{q.secret.Basic(), c.now().Add(passwordLife)}, c.now())
+			c.tokens.put(keyOf(q), token{text: authorization, until: c.now().Add(secretLife)}, c.now())
 			return http.StatusOK, nil // also a 403: the registry knows who we are
 		}
 		resp.Body.Close()
@@ -258,7 +293,8 @@ func readToken(r io.Reader, now time.Time) (token, error) {
 	if body.ExpiresIn > 0 {
 		life = time.Duration(min(body.ExpiresIn, 24*60*60)) * time.Second
 	}
-	return token{"Bearer " + text, now.Add(max(life-lifeSkew, life/2))}, nil
+	life = max(life-lifeSkew, life/2)
+	return token{text: "Bearer " + text, renew: now.Add(life / 2), until: now.Add(life)}, nil
 }
 
 // Refused is a realm's no: nobody in particular may not have what was asked for, somebody with a credential perhaps may. With Own it is

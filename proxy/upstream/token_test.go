@@ -32,7 +32,8 @@ func newHub(t *testing.T) *port {
 	return p
 }
 
-// TestTokenLife: a token is got once, used until shortly before its end, and replaced when it ends or is refused early.
+// TestTokenLife: a token is got once, used until shortly before its end, and replaced when it ends or is refused early. (That one in use
+// is replaced before: renew_test.go.)
 func TestTokenLife(t *testing.T) {
 	p := newHub(t)
 	var ahead atomic.Int64
@@ -48,8 +49,8 @@ func TestTokenLife(t *testing.T) {
 	}{
 		{"first", func() {}, 1},
 		{"second", func() {}, 1},
-		{"near its end", func() { later(280 * time.Second) }, 1},
-		{"at its end", func() { later(15 * time.Second) }, 2},
+		{"half through", func() { later(140 * time.Second) }, 1},
+		{"at its end", func() { later(155 * time.Second) }, 2},
 		{"ended by the realm", p.ExpireTokens, 3},
 	} {
 		step.before()
