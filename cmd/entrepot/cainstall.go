@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 
@@ -12,16 +13,18 @@ import (
 	"github.com/entrepot/entrepot/ca"
 )
 
-// caInstall lets the programs of this machine trust the CA: all of its roots, and none that it had before.
+// caInstall lets the programs of this machine trust the CA: all of its roots, and none that it had before. To take it out the CA need not
+// be there any more.
 func (p program) caInstall(c *cli.Context, cfg config) error {
 	var now ca.Public
 	var err error
-	if from := c.String("from"); from != "" {
+	from, remove := c.String("from"), c.Bool("remove")
+	if from != "" {
 		now, err = ca.ReadRoots(from)
 	} else {
 		now, err = cfg.publicCA()
 	}
-	if err != nil {
+	if err != nil && !(remove && from == "" && errors.Is(err, fs.ErrNotExist)) {
 		return err
 	}
 	root, err := filepath.Abs(c.String("root"))
@@ -32,7 +35,7 @@ func (p program) caInstall(c *cli.Context, cfg config) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("remove") {
+	if remove {
 		return p.changedStore(store.remove(now))
 	}
 	return p.changedStore(store.install(now))
@@ -45,7 +48,7 @@ func (p program) changedStore(done []string, err error) error {
 	}
 	if err != nil {
 		hint := ""
-		if errors.Is(err, fs.ErrPermission) {
+		if errors.Is(err, fs.ErrPermission) || os.Geteuid() != 0 {
 			hint = "it takes root: sudo entrepot ca install --data-dir DIR (root has another default directory)"
 		}
 		return withHint(hint, "ca install: %w", err)

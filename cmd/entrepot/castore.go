@@ -42,6 +42,7 @@ func findStore(root, goos string) (trustStore, error) {
 	if goos == "darwin" && root == "/" {
 		return keychain{"/Library/Keychains/System.keychain"}, nil
 	}
+	lacks := ""
 	for _, k := range anchorKinds() {
 		if info, err := os.Stat(filepath.Join(root, k.dir)); err != nil || !info.IsDir() {
 			continue
@@ -51,9 +52,10 @@ func findStore(root, goos string) (trustStore, error) {
 				return anchorDir{root, k.dir, path.Join("/", bin, k.tool)}, nil
 			}
 		}
+		lacks = fmt.Sprintf("; %s is there, but its program %s is not", filepath.Join(root, k.dir), k.tool)
 	}
 	return nil, withHint("on Debian and Alpine it comes with the package ca-certificates; elsewhere put what `entrepot ca export` prints where this system wants it",
-		"ca install: no trust store of a known kind in %s (want that of Debian, Alpine, RHEL, Fedora, SUSE, Arch or macOS)", root)
+		"ca install: no trust store of a known kind in %s (want that of Debian, Alpine, RHEL, Fedora, SUSE, Arch or macOS)%s", root, lacks)
 }
 
 // anchorDir is the directory of a Linux system.
@@ -134,22 +136,35 @@ func (a anchorDir) update() error {
 // keychain is that of macOS, for all users. It is asked by the program that comes with it.
 type keychain struct{ file string }
 
+// install trusts the roots for TLS servers only: as one for everything, which is the default, a root is good for mail and code too.
 func (k keychain) install(now ca.Public) ([]string, error) {
-	return k.each(now, "trusted", func(_ ca.Root, file string) error {
-		return runQuietly("security", "add-trusted-cert", "-d", "-r", "trustRoot", "-k", k.file, file)
+	return k.each(now, func(_ ca.Root, file string) (string, error) {
+		return "trusted", runQuietly("security", "add-trusted-cert", "-d", "-r", "trustRoot", "-p", "ssl", "-p", "basic", "-k", k.file, file)
 	})
 }
 
+// remove takes out what is there: the program takes a certificate that is not for a failure.
 func (k keychain) remove(now ca.Public) ([]string, error) {
-	return k.each(now, "removed", func(r ca.Root, file string) error {
-		return errors.Join(
+	if len(now.Roots) == 0 {
+		return nil, withHint("name it with --from FILE", "there is no CA in the data directory, and the keychain does not tell which was ours")
+	}
+	held, err := run("security", "find-certificate", "-a", "-Z", k.file)
+	if err != nil {
+		return nil, err
+	}
+	return k.each(now, func(r ca.Root, file string) (string, error) {
+		hash := strings.ReplaceAll(r.Fingerprint(), ":", "")
+		if !strings.Contains(held, hash) {
+			return "did not find", nil
+		}
+		return "removed", errors.Join(
 			runQuietly("security", "remove-trusted-cert", "-d", file),
-			runQuietly("security", "delete-certificate", "-Z", strings.ReplaceAll(r.Fingerprint(), ":", ""), k.file),
+			runQuietly("security", "delete-certificate", "-Z", hash, k.file),
 		)
 	})
 }
 
-func (k keychain) each(now ca.Public, did string, do func(r ca.Root, file string) error) (done []string, err error) {
+func (k keychain) each(now ca.Public, do func(r ca.Root, file string) (did string, err error)) (done []string, err error) {
 	dir, err := os.MkdirTemp("", "entrepot-ca-")
 	if err != nil {
 		return nil, err
@@ -160,7 +175,8 @@ func (k keychain) each(now ca.Public, did string, do func(r ca.Root, file string
 		if err := os.WriteFile(file, r.PEM(), 0o600); err != nil {
 			return done, err
 		}
-		if err := do(r, file); err != nil {
+		did, err := do(r, file)
+		if err != nil {
 			return done, err
 		}
 		done = append(done, fmt.Sprintf("%s %s in %s", did, r.Cert.Subject.CommonName, k.file))
@@ -170,9 +186,14 @@ func (k keychain) each(now ca.Public, did string, do func(r ca.Root, file string
 
 // runQuietly runs a program whose output matters only when it fails.
 func runQuietly(name string, args ...string) error {
-	out, err := exec.Command(name, args...).CombinedOutput()
+	_, err := run(name, args...)
+	return err
+}
+
+func run(name string, args ...string) (out string, err error) {
+	text, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(append([]string{name}, args...), " "), err, strings.Join(strings.Fields(string(out)), " "))
+		err = fmt.Errorf("%s: %w: %s", strings.Join(append([]string{name}, args...), " "), err, strings.Join(strings.Fields(string(text)), " "))
 	}
-	return nil
+	return string(text), err
 }

@@ -103,8 +103,13 @@ func TestCAInstallOnDebian(t *testing.T) {
 			t.Errorf("after %v: got the files %v, want %d and that of another", step.before, ownFiles(t, local), want-1)
 		}
 	}
-	if said := install("--remove"); !strings.Contains(said, "removed ") {
-		t.Errorf("--remove: got %q", said)
+	if err := os.RemoveAll(data); err != nil { // entrepot itself may be gone already
+		t.Fatal(err)
+	}
+	for _, said := range []string{"removed " + local + "/entrepot-", "ran update-ca-certificates"} { // twice: the second finds nothing
+		if got := install("--remove"); !strings.Contains(got, said) {
+			t.Errorf("--remove: got %q, want %q in it", got, said)
+		}
 	}
 	if got, want := ownFiles(t, local), []string{"entrepot-of-another.crt"}; !slices.Equal(got, want) {
 		t.Errorf("after --remove: got the files %v, want %v", got, want)
@@ -143,7 +148,7 @@ func TestCAInstallRefuses(t *testing.T) {
 	ran(t, "ca", "init", "--data-dir", data)
 	refused(t, []string{"no trust store of a known kind in " + data, "hint: on Debian and Alpine"}, "ca", "install", "--root", data, "--data-dir", data)
 	root := systemTree(t, k, "another-program")
-	refused(t, []string{"no trust store of a known kind"}, "ca", "install", "--root", root, "--data-dir", data)
+	refused(t, []string{"no trust store of a known kind", root + "/" + k.dir + " is there, but its program " + k.tool + " is not"}, "ca", "install", "--root", root, "--data-dir", data)
 	root = systemTree(t, k, k.tool)
 	refused(t, []string{"no PEM certificate"}, "ca", "install", "--from", data+"/ca/ca.key", "--root", root, "--data-dir", data)
 	path, _ := onPath(t, "chroot", "echo no room left >&2; exit 3")
@@ -175,21 +180,30 @@ func TestCAInstallOnMacOS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, words := onPath(t, "security", `case "$1" in add-trusted-cert) grep -q 'BEGIN CERTIFICATE' "$7";; esac`)
+	hash := func(i int) string { return strings.ReplaceAll(now.Roots[i].Fingerprint(), ":", "") }
+	path, words := onPath(t, "security", `case "$1" in
+		add-trusted-cert) grep -q 'BEGIN CERTIFICATE' "${11}";;
+		find-certificate) echo 'SHA-256 hash: `+hash(1)+`';;
+	esac`)
 	t.Setenv("PATH", strings.TrimPrefix(path, "PATH="))
-	for _, do := range []func(ca.Public) ([]string, error){store.install, store.remove} {
-		if done, err := do(now); err != nil || len(done) != 2 {
-			t.Errorf("got %q, %v, want two lines", done, err)
+	for _, step := range []struct {
+		do   func(ca.Public) ([]string, error)
+		said [2]string
+	}{{store.install, [2]string{"trusted ", "trusted "}}, {store.remove, [2]string{"did not find ", "removed "}}} {
+		done, err := step.do(now)
+		if err != nil || len(done) != 2 || !strings.HasPrefix(done[0], step.said[0]) || !strings.HasPrefix(done[1], step.said[1]) {
+			t.Errorf("got %q, %v, want %q", done, err, step.said)
 		}
+	}
+	if _, err := store.remove(ca.Public{}); err == nil || !strings.Contains(err.Error(), "does not tell which was ours") {
+		t.Errorf("without a CA: got %v", err)
 	}
 	var want []string
 	const file = "/Library/Keychains/System.keychain"
 	for _, r := range now.Roots {
-		want = append(want, "add-trusted-cert -d -r trustRoot -k "+file+" FILE/"+anchorName(r))
+		want = append(want, "add-trusted-cert -d -r trustRoot -p ssl -p basic -k "+file+" FILE/"+anchorName(r))
 	}
-	for _, r := range now.Roots {
-		want = append(want, "remove-trusted-cert -d FILE/"+anchorName(r), fmt.Sprintf("delete-certificate -Z %s %s", strings.ReplaceAll(r.Fingerprint(), ":", ""), file))
-	}
+	want = append(want, "find-certificate -a -Z "+file, "remove-trusted-cert -d FILE/"+anchorName(now.Roots[1]), fmt.Sprintf("delete-certificate -Z %s %s", hash(1), file))
 	got := strings.Split(strings.TrimSpace(page(t, words)), "\n")
 	for i, line := range got {
 		fields := strings.Fields(line)
