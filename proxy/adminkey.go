@@ -10,7 +10,7 @@ import (
 
 // guardAdmin decides who may do what at the admin door. Whether we live and are ready is for everybody: probes have no password. The
 // rest needs the password where there is one, and else has to come from this machine, but for the metrics, which Prometheus reads from
-// elsewhere. Who can read the token in the data directory owns all that is guarded here, and is let in.
+// elsewhere, and which then name no registry of the operator's own. Who can read the token in the data directory owns all that is guarded here, and is let in.
 func (s *Server) guardAdmin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

@@ -120,6 +120,6 @@ func (m *metrics) upstreamBytes(registry string, n int) {
 	m.upstreamTotal.WithLabelValues(registry).Add(float64(n))
 }
 
-func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Timeout: 10 * time.Second})
+func (m *metrics) handler(from prometheus.Gatherer) http.Handler {
+	return promhttp.HandlerFor(from, promhttp.HandlerOpts{Timeout: 10 * time.Second})
 }

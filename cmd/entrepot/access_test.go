@@ -223,6 +223,13 @@ func TestDoorCautions(t *testing.T) {
 		{"limited after", aware, flags, ""},
 		{"no door by the CA", limited, nil, ""},
 		{"a door that cannot ask", aware, open, "--allow-client alone says"},
+		{"the admin door for all", aware, map[string][]string{"admin-listen": {"0.0.0.0:5001"}}, "the admin door at 0.0.0.0:5001 has no password"},
+		{"the same without an address", aware, map[string][]string{"admin-listen": {":5001"}}, "has no password"},
+		{"for a network", aware, map[string][]string{"admin-listen": {"[fd00::1]:5001"}}, "has no password"},
+		{"with a password", aware, map[string][]string{"admin-listen": {":5001"}, "admin-htpasswd": open["htpasswd"]}, ""},
+		{"by IPv6", aware, map[string][]string{"admin-listen": {"[::1]:5001"}}, ""},
+		{"by name", aware, map[string][]string{"admin-listen": {"localhost:5001"}}, ""},
+		{"off", aware, map[string][]string{"admin-listen": {"off"}}, ""},
 	} {
 		authority, err := ca.Open(ca.Config{Dir: filepath.Join(row.dir, "ca")})
 		if err != nil {

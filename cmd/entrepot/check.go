@@ -63,6 +63,13 @@ func sameDoor(a, b string) bool {
 	return hostA == hostB || anyAddress(hostA) || anyAddress(hostB)
 }
 
+// onLoopback tells whether a door is for this machine only, as one that is off is for nobody.
+func onLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip, noIP := netip.ParseAddr(host)
+	return addr == "" || err == nil && (strings.EqualFold(host, "localhost") || noIP == nil && ip.Unmap().IsLoopback())
+}
+
 func anyAddress(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "" || err == nil && addr.IsUnspecified()

@@ -39,6 +39,7 @@ func rooms() []room {
 			[]string{"hosts", "ca", "cache"},
 			[]string{
 				"github.com/elazarl/goproxy", "github.com/rs/zerolog", sync, lru, "github.com/prometheus/client_golang", "golang.org/x/crypto/bcrypt",
+				"github.com/prometheus/client_model", "google.golang.org/protobuf", // what client_golang gathers, and its numbers
 				"github.com/pires/go-proxyproto",
 				"github.com/caddyserver/certmagic", "github.com/mholt/acmez/v3", "go.uber.org/zap",
 			},

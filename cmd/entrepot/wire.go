@@ -91,6 +91,9 @@ func (h *house) cautionDoors(c config, log zerolog.Logger) {
 	if (c.Access.Htpasswd != "" || c.TLS.ClientCA != "") && (c.Listen[tlsDoor] != "" || c.Listen[httpDoor] != "") {
 		log.Warn().Msg("the tls and http doors cannot ask who is there: --allow-client alone says who may use them")
 	}
+	if addr := c.Listen[adminDoor]; c.Access.AdminHtpasswd == "" && !onLoopback(addr) {
+		log.Info().Msgf("the admin door at %s has no password: other machines get /healthz, /readyz and /metrics, without the names of your own registries, and nothing else; --admin-htpasswd gives it one", addr)
+	}
 	now := h.authority.Public()
 	if out := now.Outside(c.namesByCA()); len(out) > 0 {
 		log.Warn().Msgf("the CA is limited to other hosts and may not sign for %s: clients would refuse the mirror and proxy doors by these names; %s",
