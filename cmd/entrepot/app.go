@@ -68,7 +68,13 @@ func (p program) withWords(given commandLine, f func(*cli.Context, config) error
 
 func noSuchWord(c *cli.Context) error {
 	return withHint("settings are flags: --name value; see `"+c.Command.HelpName+" --help`",
-		"%s: unexpected word %q", c.Command.FullName(), c.Args().First())
+		"%s: unexpected word %q", spelled(c), c.Args().First())
+}
+
+// spelled is the command as it is written, with the one that it belongs to: "ca rotate". The program itself has none.
+func spelled(c *cli.Context) string {
+	_, command, _ := strings.Cut(c.Command.HelpName, " ")
+	return command
 }
 
 func (p program) sources(given commandLine) sources {
@@ -98,7 +104,11 @@ func (p program) noCommand(c *cli.Context) error {
 	if near := nearest(c.Args().First(), names); near != "" {
 		hint = "did you mean " + near + "?"
 	}
-	return withHint(hint, "no such command: %q", c.Args().First())
+	of := ""
+	if command := spelled(c); command != "" {
+		of = command + ": "
+	}
+	return withHint(hint, "%sno such command: %q", of, c.Args().First())
 }
 
 // usageError turns what the flag package says into our form.

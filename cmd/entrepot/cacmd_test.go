@@ -204,7 +204,7 @@ func TestCACommandsRefuse(t *testing.T) {
 		{[]string{own.cert, "is yours", "SIGHUP"}, append([]string{"ca", "init"}, own.flags()...)},
 		{[]string{`--format: got "p12", want pem or der`}, []string{"ca", "export", "--format", "p12", "--data-dir", dir}},
 		{[]string{"holds a private key", "hint: name another file"}, []string{"ca", "export", "--out", dir + "/ca/ca.key", "--data-dir", dir}},
-		{[]string{`unexpected word "switch"`}, []string{"ca", "rotate", "switch"}},
+		{[]string{`ca rotate: unexpected word "switch"`, "entrepot ca rotate --help"}, []string{"ca", "rotate", "switch"}},
 	} {
 		refused(t, tt.words, tt.args...)
 	}

@@ -12,7 +12,7 @@ import (
 // check looks for what is wrong between settings, and in the files they name. It opens no port and
 // writes nothing.
 func (c config) check(bad *problems) {
-	if c.DataDir == "" {
+	if c.DataDir == "" && c.was("data-dir") == "" { // else what was said has been refused
 		bad.add(c.from("data-dir"), "there is no home directory to put it in", "name a directory with --data-dir DIR or ENTREPOT_DATA_DIR")
 	}
 	c.checkDoors(bad)

@@ -18,16 +18,21 @@ func credentialKind() itemKind[hosts.Credential] {
 			func(c hosts.Credential) string { return *of(&c) },
 		}
 	}
+	path := func(name string, of func(c *hosts.Credential) *string) itemField[hosts.Credential] {
+		f := field(name, of)
+		f.set = func(c *hosts.Credential, s string) error { return setPath(of(c), s) }
+		return f
+	}
 	const elsewhere = "a secret does not stand in this file: write `password-file: FILE` or `password-env: VARIABLE`"
 	return itemKind[hosts.Credential]{
 		key: "registry: credentials", what: "what is said of a credential",
 		fields: []itemField[hosts.Credential]{
 			field("prefix", func(c *hosts.Credential) *string { return &c.Prefix }),
 			field("username", func(c *hosts.Credential) *string { return &c.Username }),
-			field("password-file", func(c *hosts.Credential) *string { return &c.PasswordFile }),
+			path("password-file", func(c *hosts.Credential) *string { return &c.PasswordFile }),
 			field("password-env", func(c *hosts.Credential) *string { return &c.PasswordEnv }),
 			field("helper", func(c *hosts.Credential) *string { return &c.Helper }),
-			field("docker-config", func(c *hosts.Credential) *string { return &c.DockerConfig }),
+			path("docker-config", func(c *hosts.Credential) *string { return &c.DockerConfig }),
 		},
 		refused: map[string]string{"password": elsewhere, "secret": elsewhere, "token": elsewhere, "auth": elsewhere},
 	}
@@ -40,6 +45,13 @@ func setText(to *string, text string) error {
 	}
 	*to = text
 	return nil
+}
+
+func setPath(to *string, text string) error {
+	if err := wantPath(text); err != nil {
+		return err
+	}
+	return setText(to, text)
 }
 
 // wantCredential is the answer to a credential that is no mapping. It does not repeat what may be a password.

@@ -73,7 +73,14 @@ func overlay(said map[string][]word, set setting, words []word) {
 
 // apply sets one word, or notes what is wrong with it.
 func apply(c *config, set setting, w word, bad *problems) {
-	if err := set.set(c, w); err != nil {
+	err := error(nil)
+	if set.path {
+		err = wantPath(w.text)
+	}
+	if err == nil {
+		err = set.set(c, w)
+	}
+	if err != nil {
 		bad.addValue(w, err)
 	}
 }

@@ -153,13 +153,17 @@ func TestProblems(t *testing.T) {
 		{name: "half a CA", flags: map[string][]string{"ca-cert": {"go.mod"}}, want: []string{"--ca-cert: is given without ca-key"}},
 		{name: "passphrase of nothing", flags: map[string][]string{"ca-passphrase-file": {"x"}}, want: []string{"--ca-passphrase-file: is given without ca-key"}},
 		{name: "roots that are none", flags: map[string][]string{"upstream-ca": {"main.go"}}, want: []string{"--upstream-ca: main.go: has no certificate in it"}},
-		{name: "no home", env: environment{"HOME": ""}, want: []string{"data-dir: there is no home directory"}},
+		{
+			name: "a shell's tilde", file: "data-dir: ~/cache\nregistry: [{name: a.example, ca-file: ~/ca.pem, credentials: [{username: a, password-file: ~/p}]}]\n",
+			env: environment{"ENTREPOT_HTPASSWD": "~/htpasswd"}, flags: map[string][]string{"upstream-ca": {"~"}},
+			want: []string{
+				`F:1: data-dir: got "~/cache", want a path from / on`, "what is really called so is ./~/cache", `F:2: registry: ca-file: got "~/ca.pem"`,
+				`F:2: registry: credentials: password-file: got "~/p"`, `ENTREPOT_HTPASSWD: got "~/htpasswd"`, `--upstream-ca: got "~"`,
+			},
+		},
 		{name: "a URL for a registry", flags: map[string][]string{"registry": {"https://quay.io/v2"}}, want: []string{"--registry: ", `write "quay.io", without scheme and path`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.name == "no home" && len(defaultDataDir(environment{})) > 0 {
-				t.Skip("root needs no home")
-			}
 			env := environment{"HOME": "/home/u"}
 			for k, v := range c.env {
 				env[k] = v
@@ -173,6 +177,30 @@ func TestProblems(t *testing.T) {
 			expectReport(t, err, path, c.want)
 		})
 	}
+}
+
+// TestDefaultDataDir: where data lies when nobody says it, and what a user without a home is told.
+func TestDefaultDataDir(t *testing.T) {
+	for _, row := range []struct {
+		uid  int
+		env  environment
+		want string
+	}{
+		{0, environment{"HOME": "/root"}, "/var/lib/entrepot"},
+		{0, environment{}, "/var/lib/entrepot"},
+		{1000, environment{"HOME": "/home/u"}, "/home/u/.local/share/entrepot"},
+		{1000, environment{"HOME": "/home/u", "XDG_DATA_HOME": "/data"}, "/data/entrepot"},
+		{1000, environment{}, ""},
+	} {
+		if got := strings.Join(dataDirOf(row.uid, row.env), ","); got != row.want {
+			t.Errorf("user %d with %v: got %q, want %q", row.uid, row.env, got, row.want)
+		}
+	}
+	c := loaded(t, environment{"HOME": "/home/u"}, nil)
+	c.DataDir, c.said["data-dir"] = "", nil
+	var bad problems
+	c.check(&bad)
+	expectReport(t, bad.orNil(), "", []string{"data-dir: there is no home directory", "name a directory with --data-dir DIR"})
 }
 
 // expectReport looks for each text in what a person would read; F stands for the file.

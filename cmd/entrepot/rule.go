@@ -54,7 +54,7 @@ func ruleFields() []ruleField {
 			func(to, from *hosts.Registry) { to.Realms = from.Realms }, nil,
 		},
 		{
-			"ca-file", false, func(r *rule, s string) error { r.CAFile = s; return nil },
+			"ca-file", false, func(r *rule, s string) error { return setPath(&r.CAFile, s) },
 			func(to, from *hosts.Registry) { to.CAFile = from.CAFile }, nil,
 		},
 		{

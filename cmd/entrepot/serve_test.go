@@ -89,7 +89,7 @@ func TestRefused(t *testing.T) {
 		{"flag without value", nil, []string{"serve", "--max-size"}, []string{"entrepot: flag needs an argument: -max-size", "hint: see `entrepot serve --help`"}},
 		{"flag of a command below", nil, []string{"hosts", "remove", "--everything"}, []string{"entrepot: --everything: no such flag", "hint: see `entrepot hosts remove --help`"}},
 		{"command", nil, []string{"sevre"}, []string{`entrepot: no such command: "sevre"`, "hint: did you mean serve?"}},
-		{"command below", nil, []string{"config", "nonsense"}, []string{`no such command: "nonsense"`, "hint: commands are check, show"}},
+		{"command below", nil, []string{"config", "nonsense"}, []string{`entrepot: config: no such command: "nonsense"`, "hint: commands are check, show"}},
 		{"word", nil, []string{"serve", "quay.io"}, []string{`entrepot: serve: unexpected word "quay.io"`, "hint: settings are flags"}},
 		{"value", nil, []string{"config", "check", "--max-size", "big"}, []string{`entrepot: --max-size: got "big", want a size`, "hint: units are"}},
 		{"variable", []string{"ENTREPOT_OFFLINE=maybe"}, []string{"serve"}, []string{`entrepot: ENTREPOT_OFFLINE: got "maybe", want true or false`}},

@@ -155,9 +155,11 @@ func runSettings() []setting {
 }
 
 // defaultDataDir is empty when there is no home to put it in; that is said when the settings are checked.
-func defaultDataDir(env environment) []string {
+func defaultDataDir(env environment) []string { return dataDirOf(os.Geteuid(), env) }
+
+func dataDirOf(uid int, env environment) []string {
 	switch {
-	case os.Geteuid() == 0:
+	case uid == 0:
 		return []string{"/var/lib/entrepot"}
 	case env["XDG_DATA_HOME"] != "":
 		return []string{filepath.Join(env["XDG_DATA_HOME"], "entrepot")}

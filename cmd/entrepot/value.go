@@ -171,6 +171,15 @@ func parseResolver(text string) error {
 	return fault{"the address of a DNS server such as 1.1.1.1, 1.1.1.1:53 or [fd00::1]:53", "a name cannot be used here: nothing could look it up yet"}
 }
 
+// wantPath refuses what a shell would have made another path of. Taken as it is it would be a directory called ~ wherever the server
+// happens to start; and whose home was meant is another matter for a service than for who wrote it down.
+func wantPath(text string) error {
+	if text == "~" || strings.HasPrefix(text, "~/") {
+		return fault{"a path from / on", "~ is the shell's, and nothing here makes a home directory of it; what is really called so is ./" + text}
+	}
+	return nil
+}
+
 func parseBool(text string) (bool, error) {
 	switch strings.ToLower(text) {
 	case "true", "1":
