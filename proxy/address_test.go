@@ -76,9 +76,11 @@ func TestMirrorRefusals(t *testing.T) {
 		{"/v2/org/app/manifests/1?ns=unknown.example.org", codeNameUnknown, "--registry unknown.example.org", 404},
 		{"/v2/unknown.example.org/org/app/manifests/1", codeNameUnknown, "--registry unknown.example.org", 404},
 		{"/unknown.example.org/v2/org/app/manifests/1", codeNameUnknown, "--registry unknown.example.org", 404},
-		{"/a/quay.io/v2/org/app/manifests/1", codeNameUnknown, "--registry a/quay.io", 404},
-		{"//unknown.example.org/v2/org/app/manifests/1", codeNameUnknown, "not a configured registry", 404},
-		{"//unknown.example.org/v2", codeNameUnknown, "not a configured registry", 404},
+		{"/a/quay.io/v2/org/app/manifests/1", codeNameUnknown, "a/quay.io", 404},
+		{"/v2/../x", codeNameUnknown, "is not the name of a registry", 404},
+		{"/v2/org/app/manifests/1?ns=quay.io/../y", codeNameUnknown, "is not the name of a registry", 404},
+		{"//unknown.example.org/v2/org/app/manifests/1", codeNameUnknown, "is not the name of a registry", 404},
+		{"//unknown.example.org/v2", codeNameUnknown, "is not the name of a registry", 404},
 		{"//v2/library/alpine/manifests/1", codeUnsupported, "/v2/", 404},
 		{"/v2/localhost:5000/app/manifests/1", codeNameUnknown, "localhost:5000", 404},
 		{"/v2/169.254.169.254/latest/meta-data", codeNameUnknown, "169.254.169.254", 404},
@@ -125,6 +127,25 @@ func TestMirrorRefusals(t *testing.T) {
 		t.Errorf("dialled %q, want nothing", stray)
 	}
 	st.healthy(doorMirror)
+}
+
+// TestHTTPDoorWords: who comes to the http door by another name than a registry's is not told to add that as one, unless it could be.
+func TestHTTPDoorWords(t *testing.T) {
+	st := newSite(t)
+	for _, row := range []struct{ host, path, words, not string }{
+		{st.doors[doorHTTP], "/", "this is entrepot", "--registry"},
+		{st.doors[doorHTTP], "/v2/", "is an address", "--registry"},
+		{"127.0.0.1", "/v2/library/alpine/manifests/1", "127.0.0.1 is an address", "--registry"},
+		{"-x.example.org", "/v2/", "is not the name of a registry", "--registry"},
+		{"unknown.example.org", "/v2/", "add it with --registry unknown.example.org", "an address"},
+		{"unknown.example.org:5000", "/v2/", "add it with --registry unknown.example.org:5000", "an address"},
+	} {
+		resp, body, _ := st.say(doorHTTP, "GET "+row.path+" HTTP/1.1\r\nHost: "+row.host+"\r\n\r\n")
+		if resp.StatusCode != 404 || !strings.Contains(body, row.words) || strings.Contains(body, row.not) {
+			t.Errorf("%s%s: got %d %s, want 404 with %q and without %q", row.host, row.path, resp.StatusCode, body, row.words, row.not)
+		}
+	}
+	st.world.Silent(t)
 }
 
 func TestMirrorIsReadOnly(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -188,11 +190,26 @@ func (s *Server) serveNoRegistry(q *request, w *countingWriter, r *http.Request,
 	case r.URL.IsAbs() && q.door == doorProxy:
 		s.passUnknown(q, w, r)
 	case q.door == doorMirror && strings.HasPrefix(path, "/v2"), q.door == doorHTTP && plausibleHost(q.host) && strings.HasPrefix(path, "/v2"):
-		q.refuse(w, http.StatusNotFound, codeNameUnknown, q.registry+" is not a configured registry: add it with --registry "+q.registry)
+		q.refuse(w, http.StatusNotFound, codeNameUnknown, q.notConfigured())
 	default:
 		q.refuse(w, http.StatusNotFound, codeUnsupported,
 			"this is entrepot, a cache for container registries: the registry API is below /v2/, the certificate of its CA is at /ca.crt")
 	}
+}
+
+// notConfigured says of a host that is no registry of ours what can be done, if that is to add it.
+func (q *request) notConfigured() string {
+	if _, err := hosts.New([]hosts.Registry{{Name: q.registry}}); err != nil {
+		return fmt.Sprintf("%.100q is not the name of a registry: want one such as quay.io or registry.example.com:5000", q.registry)
+	}
+	host, _, err := net.SplitHostPort(q.registry)
+	if err != nil {
+		host = q.registry
+	}
+	if _, err := netip.ParseAddr(host); err == nil && q.door == doorHTTP {
+		return q.registry + " is an address: the http door of entrepot serves registries by their own names, which hosts files or DNS lead here"
+	}
+	return q.registry + " is not a configured registry: add it with --registry " + q.registry
 }
 
 // asksForCA tells whether the request is for our CA's certificate, which everybody may have: some need it before they can log in.
