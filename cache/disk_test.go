@@ -3,9 +3,7 @@ package cache
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
-	"io/fs"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,6 +12,8 @@ import (
 	"testing/synctest"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/entrepot/entrepot/testdata/world/mounts"
 )
 
 // badFile gives up in one of several ways.
@@ -234,13 +234,13 @@ func TestUncachedSeeks(t *testing.T) {
 	}
 }
 
-// TestFullVolume fills a real one. It takes a mount, for which it needs to be root.
+// TestFullVolume fills a real one.
 func TestFullVolume(t *testing.T) {
+	if !mounts.Own(t) {
+		return
+	}
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			t.Skip("mounting needs root; the same faults are injected above")
-		}
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Unmount(dir, 0) })

@@ -49,9 +49,13 @@ func (e editor) edit(path string, dryRun bool, change func(*hostsText) []Conflic
 	return c, e.replace(target, info, old, text)
 }
 
-// open opens a regular file and, if wanted, locks it against other editors.
+// open opens a regular file and, if wanted, locks it against other editors. It looks again and again, since a lock that is waited for
+// in the kernel cannot be given up, and the file may be another one meanwhile.
 func (e editor) open(target string, locked bool) (*os.File, fs.FileInfo, error) {
-	for end := time.Now().Add(e.wait); ; {
+	again, end := time.NewTicker(20*time.Millisecond), time.NewTimer(e.wait)
+	defer again.Stop()
+	defer end.Stop()
+	for {
 		f, err := os.Open(target)
 		if err != nil {
 			return nil, nil, err
@@ -68,11 +72,16 @@ func (e editor) open(target string, locked bool) (*os.File, fs.FileInfo, error) 
 			return f, info, nil
 		}
 		f.Close() // busy, or an editor before us has put another file here
-		if err != nil && (!errors.Is(err, errBusy) || time.Now().After(end)) {
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, errBusy) {
 			return nil, nil, fmt.Errorf("lock %s: %w", target, err)
 		}
-		if err != nil {
-			time.Sleep(20 * time.Millisecond)
+		select {
+		case <-again.C:
+		case <-end.C:
+			return nil, nil, fmt.Errorf("lock %s: %w", target, err)
 		}
 	}
 }

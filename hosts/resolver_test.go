@@ -78,10 +78,7 @@ func TestLookupRejectsNames(t *testing.T) {
 // The name of an override must not lead back to us.
 func TestLookupPassesByEtcHosts(t *testing.T) {
 	name := "localhost"
-	text, err := os.ReadFile("/etc/hosts")
-	if err != nil {
-		t.Skip(err)
-	}
+	text, _ := os.ReadFile("/etc/hosts") // none is a machine that has no other name for itself
 	for line := range strings.Lines(string(text)) {
 		words := strings.Fields(line)
 		if len(words) > 1 && words[0] == "127.0.0.1" && validName(words[1]) {
