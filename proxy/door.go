@@ -130,7 +130,8 @@ func (s *Server) intercept(w *wire) {
 // handshake ends TLS and hands the connection in. It is made before, since what follows it decides who reads: net/http itself speaks HTTP/2
 // on a *tls.Conn, HTTP/1 is watched. It owns w.
 func (s *Server) handshake(w *wire, cfg *tls.Config) {
-	c := tls.Server(w, cfg)
+	below := &gathering{wire: w}
+	c := tls.Server(below, cfg)
 	ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
@@ -141,7 +142,7 @@ func (s *Server) handshake(w *wire, cfg *tls.Config) {
 	if c.ConnectionState().NegotiatedProtocol == "h2" {
 		s.inbox.push(c)
 	} else {
-		s.inbox.push(&opened{Conn: c})
+		s.inbox.push(&opened{Conn: c, below: below})
 	}
 }
 

@@ -127,11 +127,23 @@ func (w *wire) CloseWrite() error {
 // a framing of its own, and is left to it.
 type opened struct {
 	*tls.Conn
+	below   *gathering
 	framing framing
 }
 
 // Read implements net.Conn.
 func (o *opened) Read(p []byte) (int, error) { return o.framing.read(p, o.Conn.Read) }
+
+// Write implements net.Conn. net/http writes what is larger than its buffers at once.
+func (o *opened) Write(p []byte) (int, error) {
+	if len(p) <= maxRecord {
+		return o.Conn.Write(p)
+	}
+	return o.below.collect(func() (int, error) { return o.Conn.Write(p) })
+}
+
+// maxRecord is how much one TLS record has at most (RFC 8446, section 5.1).
+const maxRecord = 16 << 10
 
 // framingOf is what watches a connection that net/http was given, nil for HTTP/2.
 func framingOf(c net.Conn) *framing {
@@ -150,6 +162,8 @@ func wireOf(c net.Conn) *wire {
 		switch v := c.(type) {
 		case *wire:
 			return v
+		case *gathering:
+			return v.wire
 		case interface{ NetConn() net.Conn }:
 			c = v.NetConn()
 		default:

@@ -28,8 +28,11 @@ func TestValidators(t *testing.T) {
 		"refused":         {[]world.Fault{step(200, `"a"`), step(412, ""), step(206, `"a"`)}, nil, []string{here, here + ` "a"`, here}},
 		"no part of it":   {[]world.Fault{step(404, `"a"`), step(206, `"b"`)}, nil, []string{here, here}},
 		"elsewhere":       {[]world.Fault{step(200, `"a"`), away}, []world.Fault{step(206, `"c"`)}, []string{here, here + ` "a"`, there}},
-		"behind a redirect": {[]world.Fault{away, away, step(206, `"a"`)}, []world.Fault{step(200, `"c"`), step(206, `"c"`)},
-			[]string{here, there, here, there + ` "c"`, here}},
+		"behind a redirect": {
+			[]world.Fault{away, away, step(206, `"a"`)},
+			[]world.Fault{step(200, `"c"`), step(206, `"c"`)},
+			[]string{here, there, here, there + ` "c"`, here},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPort(t)
