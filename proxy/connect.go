@@ -85,7 +85,7 @@ type rejection struct {
 
 // rejectConnect answers and ends the connection: what follows a refused CONNECT is not for us to parse (RFC 9931). It owns c.
 func (s *Server) rejectConnect(r *http.Request, c net.Conn, no *rejection) {
-	q := &request{door: doorProxy, registry: r.Host, kind: kindTunnel, cache: cacheBypass, status: no.status, err: errors.New(no.message)}
+	q := &request{door: doorProxy, registry: withoutUser(r.Host), kind: kindTunnel, cache: cacheBypass, status: no.status, err: errors.New(no.message)}
 	s.logLine(q, r, 0, 0)
 	resp := refusal(r, no.status, no.code, no.message)
 	for name, values := range no.header {
@@ -101,14 +101,14 @@ func (s *Server) rejectConnect(r *http.Request, c net.Conn, no *rejection) {
 func connectAuthority(r *http.Request) (string, error) {
 	host, port, err := net.SplitHostPort(r.RequestURI)
 	if err != nil || host == "" {
-		return "", fmt.Errorf("CONNECT %.100q: want host:port", r.RequestURI)
+		return "", fmt.Errorf("CONNECT %.100q: want host:port", withoutUser(r.RequestURI))
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
-		return "", fmt.Errorf("CONNECT %.100q: %.20q is not a port", r.RequestURI, port)
+		return "", fmt.Errorf("CONNECT %.100q: %.20q is not a port", withoutUser(r.RequestURI), withoutUser(port))
 	}
 	if !plausibleHost(host) {
-		return "", fmt.Errorf("CONNECT %.100q: not a host name", r.RequestURI)
+		return "", fmt.Errorf("CONNECT %.100q: not a host name", withoutUser(r.RequestURI))
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil

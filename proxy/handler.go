@@ -120,7 +120,7 @@ func (s *Server) destination(q *request, r *http.Request, conn *wire) (path stri
 			return "", false, err
 		}
 	}
-	q.registry = q.host
+	q.registry = withoutUser(q.host)
 	if q.reg, known = t.Lookup(q.host); !known {
 		return path, false, nil
 	}
@@ -129,7 +129,7 @@ func (s *Server) destination(q *request, r *http.Request, conn *wire) (path stri
 	q.anonymous = (q.anonymous || q.door == doorHTTP) && r.Header.Get("Authorization") == ""
 	if q.door == doorMirror && q.reg.Name == defaultRegistry {
 		if host, unknown := unknownRegistry(t, path); unknown {
-			q.host, q.registry = host, host
+			q.host, q.registry = host, withoutUser(host)
 			return path, false, nil
 		}
 	}

@@ -254,5 +254,13 @@ func plausibleHost(s string) bool {
 	return true
 }
 
+// withoutUser is a host as it may be repeated, in the log and to the client: before an @ somebody may have put a name and a password.
+func withoutUser(host string) string {
+	if i := strings.LastIndexByte(host, '@'); i >= 0 {
+		return "…" + host[i:]
+	}
+	return host
+}
+
 // readOnly tells whether a request only looks.
 func readOnly(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
