@@ -104,15 +104,17 @@ func (a *Authority) Public() Public { return a.inForce.Load().public }
 // then on Certificate returns an error.
 func (a *Authority) NotAfter() time.Time { return a.inForce.Load().notAfter }
 
-// Made tells whether cert is a leaf of this CA, made by Certificate: not merely
-// one of the same issuer, for an operator's CA may have signed others too. In a
-// change-over the leaves of both roots are.
+// Made tells whether cert was made by this CA for a host. Of an operator's CA
+// that is so only of what Certificate made: it may have signed others too. A
+// root of our own making signs for nobody else, so that another leaf of it is
+// the work of somebody who has the key. In a change-over the leaves of both
+// roots count.
 func (a *Authority) Made(cert *x509.Certificate) bool {
 	s := a.inForce.Load()
-	ours := bytes.Equal(cert.RawIssuer, s.issuer.cert().RawSubject) || slices.ContainsFunc(s.public.Roots, func(r Root) bool {
+	signed := bytes.Equal(cert.RawIssuer, s.issuer.cert().RawSubject) || slices.ContainsFunc(s.public.Roots, func(r Root) bool {
 		return bytes.Equal(cert.RawIssuer, r.Cert.RawSubject)
 	})
-	return ours && slices.Equal(cert.Subject.Organization, leafOrganization())
+	return signed && (s.public.ours || slices.Equal(cert.Subject.Organization, leafOrganization()))
 }
 
 // Fingerprint returns that of the first certificate in RootPEM.

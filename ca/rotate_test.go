@@ -231,6 +231,21 @@ func TestMadeInAChangeOver(t *testing.T) {
 	}
 }
 
+// TestMadeByAThief: a root of our making signs for nobody but us, whatever a leaf of it says of itself; an operator's may have others.
+func TestMadeByAThief(t *testing.T) {
+	root := newOperator(t, "own root", nil, newKey(t, "ecdsa"), nil)
+	for name, tt := range map[string]struct {
+		a    *Authority
+		want bool
+	}{"made here": {mustOpen(t, Config{Dir: t.TempDir()}), true}, "an operator's": {mustOpen(t, files(t, root)), false}} {
+		s := tt.a.inForce.Load()
+		other := newOperator(t, "quay.io", &operator{cert: s.issuer.cert(), key: s.key}, newKey(t, "ecdsa"), func(c *x509.Certificate) { c.IsCA = false })
+		if got := tt.a.Made(other.cert); got != tt.want {
+			t.Errorf("another leaf of a root %s: got %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
 func TestInit(t *testing.T) {
 	cfg := Config{Dir: filepath.Join(t.TempDir(), "ca")}
 	if err := Init(cfg, Limits{}); err != nil {
