@@ -123,6 +123,7 @@ func (s *siege) names() {
 		"/v2/library/alpine/manifests/1?ns=quay.io&ns=ghcr.io", "/v2/library/alpine/manifests/1?ns=" + strings.Repeat("a", 10<<10),
 		"/v2/library/alpine/manifests/1?ns=169.254.169.254", "/v2/library/alpine/manifests/1?ns=127.0.0.1:443", "/v2/library/alpine/manifests/1?ns=quay.io@unknown.example.org",
 		"/v2/library/alpine/manifests/1?ns=https://unknown.example.org", "/v2/library/alpine/manifests/1?ns=unknown.example.org",
+		"/ada:pw@quay.io/v2/a/b/manifests/1", "/v2/ada:pw@quay.io/a/b/manifests/1", "/v2/a/b/manifests/1?ns=ada:pw@quay.io",
 		"/v2/unknown.example.org/app/manifests/1", "/unknown.example.org/v2/app/manifests/1", "//unknown.example.org/v2/app/manifests/1",
 		"/ca.key", "/ca/ca.key", "/ca.crt/../ca.key", "/%63a.key", "/metrics", "/api/verify", "/healthz", "/debug/pprof/",
 	} {
@@ -177,13 +178,17 @@ func (s *siege) slowClients() func(*siege) {
 		took time.Duration
 		err  error
 	}
-	ends := make(chan end, 3)
-	for what, begin := range map[string]struct{ addr, text string }{
-		"a byte of header a second": {mirrorAddr, "GET /v2/ HTTP/1.1\r\nX: "},
-		"half a ClientHello":        {tlsAddr, "\x16\x03\x01\x02\x00\x01"},
-		"nothing behind CONNECT":    {proxyAddr, "CONNECT quay.io:443 HTTP/1.1\r\nHost: quay.io:443\r\n\r\n"},
-	} {
-		c := s.dial(begin.addr)
+	begun := map[string]struct{ from, addr, text, drip string }{
+		"a byte of header a second":    {"127.0.0.1", mirrorAddr, "GET /v2/ HTTP/1.1\r\nX: ", "x"},
+		"half a ClientHello":           {lanAddr, tlsAddr, "\x16\x03\x01\x02\x00\x01", "x"},
+		"nothing behind CONNECT":       {"127.0.0.1", proxyAddr, "CONNECT quay.io:443 HTTP/1.1\r\nHost: quay.io:443\r\n\r\n", "x"},
+		"half a PROXY header":          {balancerAddr, mirrorAddr, "PROXY TCP4 ", "1"},
+		"one of 60 KB, by version 2":   {balancerAddr, mirrorAddr, v2Header(0x21, 0x11, strings.Repeat("x", 60000))[:16], "x"},
+		"a balancer that says nothing": {balancerAddr, mirrorAddr, "", ""},
+	}
+	ends := make(chan end, len(begun))
+	for what, begin := range begun {
+		c := s.dialFrom(begin.from, begin.addr)
 		go func() { // ends with the connection; the result has room in ends
 			defer func() { _ = c.Close() }()
 			start := time.Now()
@@ -197,13 +202,13 @@ func (s *siege) slowClients() func(*siege) {
 					ends <- end{what, time.Since(start), err}
 					return
 				case <-time.After(time.Second):
-					_, _ = io.WriteString(c, "x")
+					_, _ = io.WriteString(c, begin.drip)
 				}
 			}
 		}()
 	}
 	return func(s *siege) {
-		for range 3 {
+		for range len(begun) {
 			e := <-ends
 			s.try(e.what, fmt.Sprintf("cut off after %v", e.took.Round(time.Second)), unless(e.took < most-time.Second, "it may stay: %v", e.err))
 		}

@@ -3,20 +3,15 @@
 package e2e
 
 import (
-	"bufio"
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -37,21 +32,37 @@ func TestAttack(t *testing.T) {
 	t.Run("hostile registry", func(t *testing.T) { s.in(t).hostileRegistry() })
 	t.Run("poison", func(t *testing.T) { s.in(t).poison() })
 	t.Run("strangers", func(t *testing.T) { s.in(t).strangers() })
+	var later func(*siege)
+	t.Run("revoked", func(t *testing.T) { later = s.in(t).revoked() })
+	t.Run("quiet", func(t *testing.T) { s.in(t).quiet() })
+	t.Run("joiners", func(t *testing.T) { s.in(t).joiners() })
+	t.Run("own words", func(t *testing.T) { s.in(t).ownWords() })
+	t.Run("outage", func(t *testing.T) { s.in(t).outage() })
+	t.Run("who comes in", func(t *testing.T) { s.in(t).whoComesIn() })
+	t.Run("passwords", func(t *testing.T) { s.in(t).passwords() })
+	t.Run("the mirror's credentials", func(t *testing.T) { s.in(t).credentials() })
+	t.Run("admin door", func(t *testing.T) { s.in(t).adminDoor() })
+	t.Run("client certificates", func(t *testing.T) { s.in(t).certificates() })
+	t.Run("crowds", func(t *testing.T) { s.in(t).crowds() })
+	t.Run("CA", func(t *testing.T) { s.in(t).theCA() })
 	t.Run("TLS", func(t *testing.T) { s.in(t).handshakes() })
 	t.Run("scanners", func(t *testing.T) { scanned(s.in(t)) })
 	t.Run("slow clients", func(t *testing.T) { slow(s.in(t)) })
+	t.Run("revoked, later", func(t *testing.T) { later(s.in(t)) })
 	t.Run("traces", func(t *testing.T) { s.in(t).traces() })
-	t.Run("everything allowed", func(t *testing.T) { s.in(t).everythingAllowed() })
 }
 
-// siege is the program under attack, in a world whose registries may turn hostile.
+// siege is a program under attack, in a world whose registries may turn hostile.
 type siege struct {
 	t     *testing.T
 	e     *entrepot
+	up    *upstream
 	world *world.World
 	dns   *world.DNS
 	roots *x509.CertPool // with the CA of the program in it
 	traps []*trap
+	own   *ownRegistry
+	heard *strings.Builder // all the refusals that its doors gave
 }
 
 func (s *siege) in(t *testing.T) *siege {
@@ -60,7 +71,7 @@ func (s *siege) in(t *testing.T) *siege {
 	return &c
 }
 
-// The secrets of a run. None of them may turn up anywhere but where it belongs.
+// The account of somebody who may read what is private, at its registry. His password may turn up nowhere else.
 const (
 	attackUser     = "ann"
 	attackPassword = "correct-horse-battery-staple"
@@ -69,8 +80,10 @@ const (
 
 func newSiege(t *testing.T) *siege {
 	u := &upstream{World: newWorld(t, world.Options{}), roots: filepath.Join(scratch(t), "public-roots.pem")}
-	writeFile(t, u.roots, string(u.RootPEM))
-	s := &siege{t: t, world: u.World, dns: u.ServeDNS(dnsAddr)}
+	s := &siege{t: t, up: u, world: u.World, dns: u.ServeDNS(dnsAddr), heard: &strings.Builder{}}
+	own, pem := s.serveOwn()
+	s.own = own
+	writeFile(t, u.roots, string(u.RootPEM)+pem)
 	writeFile(t, "/etc/resolv.conf", "nameserver "+strings.TrimSuffix(dnsAddr, ":53")+"\n")
 	writeFile(t, "/etc/hosts", "127.0.0.1 localhost\n"+lanAddr+" quay.io\n") // h2spec says by SNI what it dials
 	u.Push(t, "docker.io/library/alpine:3.20", world.Image(t, 1, 100<<10))
@@ -81,14 +94,22 @@ func newSiege(t *testing.T) *siege {
 	u.Account("reg.corp.test", attackUser, attackPassword, "secret/*")
 	s.setTraps()
 	s.e = startEntrepotIn(t, u, filepath.Join(scratch(t), "entrepot"),
-		"--registry", "reg.corp.test,bad.corp.test,old.corp.test,inside.corp.test", "--log-level", "debug")
-	pem, err := os.ReadFile(s.e.ca)
+		"--registry", "reg.corp.test,bad.corp.test,old.corp.test,inside.corp.test,s3reg.corp.test,"+ownName,
+		"--proxy-protocol", balancerAddr, "--log-level", "debug")
+	s.roots = rootsIn(t, s.e.ca)
+	return s
+}
+
+// rootsIn are the certificates of a file.
+func rootsIn(t *testing.T, file string) *x509.CertPool {
+	t.Helper()
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.roots = x509.NewCertPool()
-	s.roots.AppendCertsFromPEM(pem)
-	return s
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	return pool
 }
 
 // trap is where nothing may ever connect.
@@ -142,94 +163,15 @@ func (s *siege) try(what, outcome, breach string) {
 			breach = fmt.Sprintf("%s was dialled %d times; %s", c.addr, n, breach)
 		}
 	}
+	for _, leak := range s.world.Leaks() {
+		breach = leak + "; " + breach
+	}
 	if breach == "" {
 		fmt.Printf("held    %-70s %s\n", what, outcome)
 		return
 	}
 	fmt.Printf("BREACH  %-70s %s: %s\n", what, outcome, breach)
 	s.t.Errorf("%s: %s: %s", what, outcome, breach)
-}
-
-// reply is all that came back on a connection.
-type reply struct {
-	raw    string
-	closed bool // by the program, at once
-}
-
-// statuses are those of all answers in it.
-func (r reply) statuses() []string {
-	var out []string
-	for _, line := range strings.Split(r.raw, "\n") {
-		if rest, ok := strings.CutPrefix(line, "HTTP/1."); ok && len(rest) > 5 {
-			out = append(out, rest[2:5])
-		}
-	}
-	return out
-}
-
-func (r reply) String() string {
-	end := "stays open"
-	if r.closed {
-		end = "closed"
-	}
-	return strings.Join(append(r.statuses(), end), ", ")
-}
-
-// say sends text on c and hears the program out. An attack that holds ends the connection, so that nothing is waited for.
-func (s *siege) say(c net.Conn, text string) reply {
-	s.t.Helper()
-	defer func() { _ = c.Close() }()
-	if err := c.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
-		s.t.Fatal(err)
-	}
-	_, _ = io.WriteString(c, text) // it may have been cut off by then
-	raw, err := io.ReadAll(c)
-	timeout, ok := err.(net.Error)
-	return reply{string(raw), !ok || !timeout.Timeout()}
-}
-
-// ask is say for one polite request, which is read to the end of its answer.
-func (s *siege) ask(addr, text string) (*http.Response, string) {
-	s.t.Helper()
-	c := s.dial(addr)
-	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-	_, _ = io.WriteString(c, text)
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil {
-		s.t.Fatalf("%.100q: %v", text, err)
-	}
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		body = append(body, " …broken off: "+err.Error()...)
-	}
-	return resp, string(body)
-}
-
-func (s *siege) dial(addr string) net.Conn {
-	s.t.Helper()
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return c
-}
-
-// inside is a connection inside the TLS of the tls door, in HTTP/1.
-func (s *siege) inside(name string) net.Conn {
-	return tls.Client(s.dial(tlsAddr), &tls.Config{RootCAs: s.roots, ServerName: name})
-}
-
-// tunnelled is the same through the proxy door.
-func (s *siege) tunnelled(name string) net.Conn {
-	s.t.Helper()
-	c := s.dial(proxyAddr)
-	_, _ = fmt.Fprintf(c, "CONNECT %s:443 HTTP/1.1\r\nHost: %s:443\r\n\r\n", name, name)
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		s.t.Fatalf("CONNECT %s: %v, %v", name, resp, err)
-	}
-	return tls.Client(c, &tls.Config{RootCAs: s.roots, ServerName: name})
 }
 
 // unless is a breach in words where the condition does not hold.

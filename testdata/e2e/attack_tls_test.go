@@ -11,6 +11,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -81,26 +83,25 @@ func (s *siege) scanners() func(*siege) {
 
 // upstreamTLS: a registry that cannot show who it is, or speaks what nobody should, is not asked anything.
 func (s *siege) upstreamTLS() {
-	for what, row := range map[string]struct {
-		name, addr string
-		cfg        *tls.Config
-	}{
-		"a certificate of nobody": {"bad.corp.test", "192.31.196.201", &tls.Config{}},
-		"TLS 1.1":                 {"old.corp.test", "192.31.196.202", &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}},
-	} {
-		s.dns.Answer(row.name, netip.MustParseAddr(row.addr))
-		row.cfg.Certificates = []tls.Certificate{s.selfSigned(row.name)}
-		l, err := tls.Listen("tcp", row.addr+":443", row.cfg)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		asked := false
-		server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true })}
-		go func() { _ = server.Serve(l) }() // ends with Close
-		resp, body := s.ask(mirrorAddr, "GET /v2/"+row.name+"/a/b/manifests/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-		_ = server.Close()
-		s.try("a registry with "+what, resp.Status, unless(resp.StatusCode >= 500 && !asked && strings.Contains(body, "tls"), "got %.200q, asked %v", body, asked))
+	self := func(name string) []tls.Certificate { return []tls.Certificate{s.selfSigned(name)} }
+	s.impostor("a registry with a certificate of nobody", "bad.corp.test", "192.31.196.201", mirrorAddr, &tls.Config{Certificates: self("bad.corp.test")})
+	s.impostor("a registry with TLS 1.1", "old.corp.test", "192.31.196.202", mirrorAddr, &tls.Config{Certificates: self("old.corp.test"), MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
+}
+
+// impostor is a registry that must not be asked anything, by the mirror door at door.
+func (s *siege) impostor(what, name, addr, door string, cfg *tls.Config) {
+	s.t.Helper()
+	s.dns.Answer(name, netip.MustParseAddr(addr))
+	l, err := tls.Listen("tcp", addr+":443", cfg)
+	if err != nil {
+		s.t.Fatal(err)
 	}
+	asked := false
+	server := &http.Server{ReadHeaderTimeout: time.Second, ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true })}
+	go func() { _ = server.Serve(l) }() // ends with Close
+	resp, body := s.ask(door, request("GET", "/v2/"+name+"/a/b/manifests/1"))
+	_ = server.Close()
+	s.try(what, resp.Status, unless(resp.StatusCode >= 500 && !asked && (strings.Contains(body, "tls") || resp.StatusCode == http.StatusLoopDetected), "got %.200q, asked %v", body, asked))
 }
 
 func (s *siege) selfSigned(name string) tls.Certificate {

@@ -4,10 +4,8 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"strings"
 
 	"github.com/entrepot/entrepot/testdata/world"
@@ -39,31 +37,6 @@ func (s *siege) closedWorld() {
 	s.world.Reset()
 	resp, _ := s.ask(proxyAddr, "GET http://unknown.example.org/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	s.try("for comparison: what is permitted works", resp.Status, unless(resp.StatusCode == 200, "want 200"))
-}
-
-// everythingAllowed is another program, whose operator allows every network and its own ports. Still it does not go to itself.
-func (s *siege) everythingAllowed() {
-	u := &upstream{World: s.world, roots: filepath.Join(scratch(s.t), "roots.pem")}
-	writeFile(s.t, u.roots, string(u.RootPEM))
-	doors := []string{"127.0.0.1:13128", "127.0.0.1:15000", "127.0.0.1:15001"}
-	args := u.serveFlags(filepath.Join(scratch(s.t), "allowing"), "--proxy-listen", doors[0], "--mirror-listen", doors[1], "--admin-listen", doors[2],
-		"--tls-listen", "off", "--http-listen", "off", "--allow-net", "0.0.0.0/0,::/0", "--tunnel-port", "13128,15000,15001,80", "--registry", "self.corp.test")
-	s.dns.Answer("self.corp.test", netip.MustParseAddr("127.0.0.1"))
-	p := start(s.t, "allowing", command(nil, entrepotBinary(), args...))
-	p.until(s.t, func() error { return answers("http://" + doors[2] + "/readyz") })
-	for _, door := range doors {
-		_, port, _ := net.SplitHostPort(door)
-		for _, host := range []string{"127.0.0.1", "0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "self.corp.test", "localhost"} {
-			r := s.say(s.dial(doors[0]), "CONNECT "+host+":"+port+" HTTP/1.1\r\nHost: x\r\n\r\n")
-			s.try("with all allowed: CONNECT "+host+":"+port, r.String(), unless(r.closed && len(r.statuses()) == 1 && r.statuses()[0] >= "400", "want a refusal and the end"))
-		}
-		resp, body := s.ask(doors[0], "GET http://"+door+"/metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-		s.try("with all allowed: GET http://"+door+"/metrics", resp.Status, unless(resp.StatusCode >= 400 && !strings.Contains(body, "entrepot_requests"), "got %.80q", body))
-	}
-	for _, target := range []string{"169.254.169.254:80", "[::ffff:169.254.169.254]:80", "[64:ff9b::a9fe:a9fe]:80"} {
-		r := s.say(s.dial(doors[0]), "CONNECT "+target+" HTTP/1.1\r\nHost: x\r\n\r\n")
-		s.try("with all allowed: CONNECT "+target, r.String(), unless(r.closed && len(r.statuses()) == 1 && r.statuses()[0] >= "400", "want a refusal and the end"))
-	}
 }
 
 // hostileRegistry: a registry's answers are attacker's input too.
