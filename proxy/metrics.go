@@ -71,7 +71,7 @@ func (p *perRegistry) Collect(out chan<- prometheus.Metric) {
 			continue // a family: its members are known only when they are asked for
 		}
 		open := 0.0
-		if p.s.upstream.Down(reg.UpstreamURL(reg.Name).Host) {
+		if p.s.upstream.Down(reg) {
 			open = 1
 		}
 		out <- prometheus.MustNewConstMetric(p.isOut, prometheus.GaugeValue, open, reg.Name)

@@ -21,16 +21,16 @@ type bare struct {
 
 // RoundTrip implements http.RoundTripper.
 func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
-	host := req.URL.Host
+	host, way := req.URL.Host, wayTo(b.q.Registry, req.URL)
 	// A push that fails may do so by its own body: it neither opens the breaker nor asks it.
 	if b.q.Patience >= 0 {
-		if err := b.c.breaker.admit(host, b.c.now()); err != nil {
+		if err := b.c.breaker.admit(way, b.c.now()); err != nil {
 			return nil, &Error{Registry: b.q.Registry.Name, Host: host, Err: err}
 		}
 	}
 	resp, err := b.exchange(req)
 	if b.q.Patience >= 0 {
-		b.c.breaker.note(req.Context(), host, err, b.c.now())
+		b.c.breaker.note(req.Context(), way, err, b.c.now())
 	}
 	if b.c.cfg.Observe != nil {
 		b.c.cfg.Observe(b.q, resp, err)
