@@ -97,6 +97,20 @@ func (s *siege) headers() {
 	}
 	s.try("hop-by-hop fields of a request", resp.Status, unless(len(passed) == 0 && resp.StatusCode == 200, "upstream got %v", passed))
 
+	s.world.Push(s.t, "reg.corp.test/open/fields:1", world.Image(s.t, 7, 1<<10))
+	s.world.Reset()
+	resp, _ = s.ask(mirrorAddr, request("GET", "/v2/reg.corp.test/open/fields/manifests/1", "Cookie: a=b", "X-Secret: 1", "Referer: http://intranet/", "Origin: http://intranet", "X-Forwarded-For: 10.0.0.1",
+		"Forwarded: for=10.0.0.1", "X-Amz-Security-Token: 1", "Accept-Encoding: gzip", "Expect: 100-continue", "Upgrade: h2c", "Cache-Control: no-cache", "If-None-Match: x", "Max-Forwards: 0"))
+	passed = nil
+	for _, q := range s.world.Requests() {
+		for name := range q.Header {
+			if q.Host == "reg.corp.test" && !slices.Contains([]string{"Accept", "Accept-Encoding", "User-Agent", "Via"}, name) {
+				passed = append(passed, name)
+			}
+		}
+	}
+	s.try("fields of a request for what is cached", resp.Status, unless(len(passed) == 0 && resp.StatusCode == 200, "upstream got %v", passed))
+
 	s.world.Host("registry-1.docker.io").Fault(world.Fault{Kind: world.Headers, On: world.Manifest, Method: "GET", Header: map[string]string{
 		"Set-Cookie": "a=b", "Connection": "X-Up", "X-Up": "1", "Alt-Svc": `h3=":443"`, "Server": "evil", "Www-Authenticate": "Basic realm=x", "Refresh": "0",
 	}})

@@ -24,8 +24,9 @@ type ownRegistry struct {
 }
 
 const (
-	ownName = "own.corp.test"
-	ownAddr = "192.31.196.203"
+	ownName  = "own.corp.test"
+	ownStore = "store.corp.test" // where it may redirect to
+	ownAddr  = "192.31.196.203"
 )
 
 // ownImage is what it has: a manifest, and the one blob that is in it.
@@ -42,8 +43,9 @@ const ociManifest = "application/vnd.oci.image.manifest.v1+json"
 func (s *siege) serveOwn() (r *ownRegistry, pem string) {
 	s.t.Helper()
 	r = &ownRegistry{good: map[string]bool{}}
-	cert := s.selfSigned(ownName)
+	cert := s.selfSigned(ownName, ownStore)
 	s.dns.Answer(ownName, netip.MustParseAddr(ownAddr))
+	s.dns.Answer(ownStore, netip.MustParseAddr(ownAddr))
 	l, err := tls.Listen("tcp", ownAddr+":443", &tls.Config{Certificates: []tls.Certificate{cert}})
 	if err != nil {
 		s.t.Fatal(err)
@@ -85,6 +87,8 @@ func (r *ownRegistry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`, http.StatusUnauthorized)
 	case repo == "loop":
 		http.Redirect(w, req, req.URL.Path+"?again="+fmt.Sprint(time.Now().UnixNano()), http.StatusTemporaryRedirect)
+	case repo == "away":
+		http.Redirect(w, req, "https://"+ownStore+"/v2/stored/app/manifests/1", http.StatusTemporaryRedirect)
 	case strings.HasSuffix(req.URL.Path, "/tags/list"):
 		endless(w, req)
 	case repo == "liar":
@@ -137,6 +141,10 @@ func (s *siege) ownWords() {
 		whole := resp.StatusCode < 400 && !strings.Contains(body, "broken off")
 		s.try("a registry whose HEAD and GET differ: "+path[:20], resp.Status, unless(!whole || sum([]byte(body)) == resp.Header.Get("Docker-Content-Digest"), "%s is not its digest", body))
 	}
+	resp, _ = s.ask(proxyAddr, request("GET", "http://"+ownStore+"/")) // where nobody listens
+	refused := resp.Status
+	resp, _ = s.ask(mirrorAddr, request("GET", at("away/app/manifests/1")))
+	s.try("a registry's storage, after a client failed to reach it by plain HTTP", refused+", then "+resp.Status, unless(resp.StatusCode == http.StatusOK, "the way is closed for all"))
 	resp, body := s.ask(mirrorAddr, request("GET", at("a/b/tags/list")))
 	s.try("a listing of 80 MiB", fmt.Sprintf("%s, cut off after %d MiB", resp.Status, len(body)>>20), unless(len(body) < 65<<20, "want its end at 64 MiB"))
 	s.own.since()

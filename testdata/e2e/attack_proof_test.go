@@ -5,6 +5,8 @@ package e2e
 import (
 	"fmt"
 	"time"
+
+	"github.com/entrepot/entrepot/testdata/world"
 )
 
 // proofLifetime is long enough for a slow machine to come to its question before the end.
@@ -40,6 +42,7 @@ func (s *siege) revoked() func(*siege) {
 		code = get(s, path, lasting)
 		s.try("revoked, from then on: "+path[:9], fmt.Sprint(code), unless(code == 401, "want 401"))
 	}
+	s.closed()
 	return func(s *siege) {
 		<-time.After(time.Until(end.Add(time.Second))) // the others have used up most of it
 		for _, path := range []string{"manifests/" + digest, "blobs/" + blobDigest, "manifests/1"} {
@@ -47,4 +50,15 @@ func (s *siege) revoked() func(*siege) {
 			s.try("revoked, when the token has ended: "+path[:9], fmt.Sprint(code), unless(code == 401, "want 401"))
 		}
 	}
+}
+
+// closed: what was open to everybody and is not any more. It is found out when the tag is checked, or behind a request.
+func (s *siege) closed() {
+	pushed := s.world.Push(s.t, "reg.corp.test/open/closed:1", world.Image(s.t, 64, 10<<10))
+	ways := named(s.approaches(s.itself(), ""), "the mirror", "?ns=", "the registry before v2", "the proxy as a mirror")
+	list := questions("open/closed", pushed)
+	s.granted("what is open to everybody", ways, list)
+	s.world.Private("reg.corp.test/open/closed")
+	s.denied("what was open: its tag, checked", ways[:1], list[:1], "Cache-Control: no-cache")
+	s.denied("what was open, from then on", ways, list)
 }

@@ -29,6 +29,7 @@ func TestAttack(t *testing.T) {
 	t.Run("names", func(t *testing.T) { s.in(t).names() })
 	t.Run("hosts", func(t *testing.T) { s.in(t).hosts() })
 	t.Run("closed world", func(t *testing.T) { s.in(t).closedWorld() })
+	t.Run("meant", func(t *testing.T) { s.in(t).meant() })
 	t.Run("hostile registry", func(t *testing.T) { s.in(t).hostileRegistry() })
 	t.Run("poison", func(t *testing.T) { s.in(t).poison() })
 	t.Run("strangers", func(t *testing.T) { s.in(t).strangers() })

@@ -104,14 +104,14 @@ func (s *siege) impostor(what, name, addr, door string, cfg *tls.Config) {
 	s.try(what, resp.Status, unless(resp.StatusCode >= 500 && !asked && (strings.Contains(body, "tls") || resp.StatusCode == http.StatusLoopDetected), "got %.200q, asked %v", body, asked))
 }
 
-func (s *siege) selfSigned(name string) tls.Certificate {
+func (s *siege) selfSigned(names ...string) tls.Certificate {
 	s.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

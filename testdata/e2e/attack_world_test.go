@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 
 	"github.com/entrepot/entrepot/testdata/world"
@@ -14,8 +15,9 @@ import (
 // closedWorld: what a client names is not where the program goes. Behind every address that must not be dialled stands a trap.
 func (s *siege) closedWorld() {
 	s.dns.Answer("rebound.example.org", netip.MustParseAddr("169.254.169.254"), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.77.0.1"))
+	s.dns.Answer("mixed.example.org", netip.MustParseAddr("192.31.196.199"), netip.MustParseAddr("169.254.169.254"), netip.MustParseAddr("10.77.0.1"))
 	for _, host := range []string{
-		"127.0.0.1", "127.1", "2130706433", "0x7f000001", "017700000001", "0.0.0.0", "[::]", "[::1]", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "localhost", "LOCALHOST.",
+		"mixed.example.org", "127.0.0.1", "127.1", "2130706433", "0x7f000001", "017700000001", "0.0.0.0", "[::]", "[::1]", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "localhost", "LOCALHOST.",
 		"169.254.169.254", "[::ffff:a9fe:a9fe]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::1]", "[fd00:ec2::254]", "10.77.0.1", "100.64.77.1", "rebound.example.org",
 		lanAddr, "224.0.0.1", "255.255.255.255", "[fe80::1]", "[ff02::1]", "168.63.129.16",
 	} {
@@ -37,6 +39,37 @@ func (s *siege) closedWorld() {
 	s.world.Reset()
 	resp, _ := s.ask(proxyAddr, "GET http://unknown.example.org/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	s.try("for comparison: what is permitted works", resp.Status, unless(resp.StatusCode == 200, "want 200"))
+}
+
+// meant: a network that one registry is meant for is that registry's alone, and stays so behind its redirects.
+func (s *siege) meant() {
+	file := filepath.Join(scratch(s.t), "meant.yaml")
+	writeFile(s.t, file, "registry:\n  - {name: inside.corp.test, allow-net: [10.77.0.0/24]}\n  - {name: reg.corp.test, allow-net: [169.254.0.0/16]}\n  - {name: bad.corp.test}\n")
+	f := s.fort("meant", 29000, "--config", file)
+	s.dns.Answer("inside.corp.test", netip.MustParseAddr("10.77.0.1"))
+	s.dns.Answer("bad.corp.test", netip.MustParseAddr("10.77.0.1"))
+	for what, text := range map[string]string{
+		"a tunnel there":            request("CONNECT", "10.77.0.1:443"),
+		"a tunnel by a name":        request("CONNECT", "mixed.example.org:443"),
+		"plain HTTP there":          request("GET", "http://10.77.0.1/"),
+		"another registry there":    request("GET", "http://bad.corp.test/v2/a/b/manifests/1"),
+		"another registry's mirror": request("GET", "/v2/bad.corp.test/a/b/manifests/1"),
+	} {
+		r := s.say(s.dial(f.proxy), text)
+		s.try("a network that one registry is meant for: "+what, r.String(), unless(r.refused(), "want a refusal"))
+	}
+	for _, location := range []string{"https://10.77.0.1/x", "https://169.254.169.254/latest", "https://127.0.0.1/x", "https://inside.corp.test/v2/a/b/manifests/1"} {
+		s.world.Host("reg.corp.test").Fault(world.Fault{Kind: world.Status, Status: 307, Times: -1, Header: map[string]string{"Location": location}})
+		resp, _ := s.ask(f.mirror, request("GET", "/v2/reg.corp.test/open/app/manifests/1"))
+		s.world.Heal()
+		s.try("the same behind another registry's redirect to "+location, resp.Status, unless(resp.StatusCode >= 500, "want an error"))
+	}
+	resp, _ := s.ask(f.mirror, request("GET", "/v2/inside.corp.test/a/b/manifests/1"))
+	hits := int64(0)
+	for _, c := range s.traps {
+		hits += c.hits.Swap(0)
+	}
+	s.try("for comparison: the registry that it is meant for", resp.Status, unless(hits > 0, "it was not dialled"))
 }
 
 // hostileRegistry: a registry's answers are attacker's input too.
