@@ -150,10 +150,13 @@ func (s *siege) onlyHere(f *fort) {
 	resp, _ = s.askOn(s.tunnelledBy(f.proxy, "reg.corp.test", ada), request("GET", "/v2/"+lockedRepo+"/manifests/1", ada))
 	s.try("Proxy-Authorization inside an intercepted connection", resp.Status, unless(heard() == "", "it was passed on"))
 	path := strings.TrimPrefix(attackPrivate, "reg.corp.test/")
-	for _, target := range []string{"/manifests/1", "/tags/list", "/referrers/sha256:" + strings.Repeat("ab", 32)} {
-		resp, _ = s.ask(f.mirror, request("GET", "/v2/reg.corp.test/"+path+target, basicAs("Authorization", "ada", adaPassword)))
+	for _, target := range []string{
+		"/v2/reg.corp.test/" + path + "/manifests/1", "/v2/reg.corp.test/" + path + "/tags/list", "/v2/reg.corp.test/" + path + "/referrers/sha256:" + strings.Repeat("ab", 32),
+		"/v2/lent/app/token", "/v2/lent/app/auth", "/v2/search?q=x", "/v2/oauth2/token",
+	} {
+		resp, _ = s.ask(f.mirror, request("GET", target, basicAs("Authorization", "ada", adaPassword)))
 		challenge := resp.Header.Get("Www-Authenticate")
-		s.try("a registry's own challenge at the mirror, for "+target[:10], resp.Status, unless(resp.StatusCode == 403 && challenge == "" && heard() == "", "challenge %q, overheard %q", challenge, heard()))
+		s.try("a registry's own challenge at the mirror, "+shortened(target), resp.Status, unless(resp.StatusCode >= 403 && challenge == "" && heard() == "", "challenge %q, overheard %q", challenge, heard()))
 	}
 	s.world.Heal()
 }

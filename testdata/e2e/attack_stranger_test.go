@@ -35,6 +35,10 @@ func (s *siege) strangers() {
 	} {
 		s.denied("a private image that is held, for "+row.what, ways, list, row.fields...)
 	}
+	for _, path := range []string{"reg.corp.test/open/app/manifests/1", "library/alpine/manifests/3.20"} {
+		resp, _ := s.ask(mirrorAddr, request("GET", "/v2/"+path))
+		s.try("for comparison: everybody reads "+path, resp.Status, unless(resp.StatusCode == 200, "want 200"))
+	}
 	absent := "sha256:" + strings.Repeat("0", 64)
 	for _, row := range []struct{ what, where string }{{"the mirror", "reg.corp.test/" + repo}, {"another, public repository", "reg.corp.test/open/app"}, {"another registry", "library/alpine"}} {
 		for _, kind := range []string{"blobs/", "manifests/"} {
