@@ -11,7 +11,7 @@ import (
 
 // adminDoor tries to reach it from where it is not for, and to make a browser of the operator's do it.
 func (s *siege) adminDoor() {
-	f := s.fort("allowing", 26000, "--admin-listen", "0.0.0.0:26002", "--allow-net", "0.0.0.0/0,::/0", "--tunnel-port", "26000,26001,26002,80", "--registry", "self.corp.test")
+	f := s.fort("allowing", 26000, "--admin-listen", "0.0.0.0:26002", "--allow-net", "0.0.0.0/0,::/0", "--tunnel-port", "26000,26001,26002,80", "--registry", "self.corp.test,reg.corp.test")
 	s = s.beside(f)
 	s.dns.Answer("self.corp.test", netip.MustParseAddr("127.0.0.1"))
 	s.fromElsewhere(f)
@@ -48,7 +48,11 @@ func (s *siege) fromElsewhere(f *fort) {
 			s.try("GET "+path+" of the admin door from "+from, r.String(), unless(r.closed && len(r.statuses()) == 1 && r.statuses()[0] >= "300", "got %.100q", r.raw))
 		}
 	}
+	s.say(s.dial(f.mirror), request("GET", "/v2/reg.corp.test/open/app/manifests/1"))
+	_, inside := s.ask(at("127.0.0.1", f.admin), request("GET", "/metrics", "Host: localhost"))
+	_, rebound := s.ask(at("127.0.0.1", f.admin), request("GET", "/metrics", "Host: rebound.example.org"))
 	r := s.say(s.dialFrom(neighbour, at(neighbour, f.admin)), request("GET", "/metrics"))
+	s.try("the operator's own registries in metrics for another machine, or a page", r.String(), unless(!strings.Contains(r.raw+rebound, "corp.test") && strings.Contains(inside, "reg.corp.test"), "they are named, or not even here"))
 	s.try("for comparison: metrics from another machine", r.String(), unless(r.statuses() != nil && r.statuses()[0] == "200", "want 200"))
 	r = s.say(s.dial(at("127.0.0.1", f.admin)), post("Host: localhost:26002"))
 	s.try("for comparison: the same call from this machine", r.String(), unless(r.statuses() != nil && r.statuses()[0] < "400", "want it done"))

@@ -9,26 +9,28 @@ import (
 	"github.com/entrepot/entrepot/testdata/world"
 )
 
-// proofLifetime is long enough for a slow machine to come to its question before the end.
-const proofLifetime = 6 * time.Second
+// proofLifetime is the --auth-ttl of the siege's program, and the life of a token: long enough for a slow machine to come to its
+// question before the end.
+const proofLifetime = 8 * time.Second
 
 // revoked: who had a right and has lost it. What is returned waits for the end of a token and asks once more.
 func (s *siege) revoked() func(*siege) {
 	_, digest, _, blobDigest := ownImage("a")
 	end := time.Now().Add(proofLifetime)
 	passing, lasting, over := tokenUntil("ann", end), tokenUntil("bob", end.Add(time.Hour)), tokenUntil("old", end.Add(-time.Hour))
+	silent := tokenUntil("carol", end.Add(time.Hour)) // comes back when its proof is over
 	get := func(s *siege, path, token string, more ...string) int {
 		resp, _ := s.ask(proxyAddr, request("GET", "http://"+ownName+"/v2/tok/app/"+path, append(more, token)...))
 		return resp.StatusCode
 	}
-	s.own.let(passing, lasting, over)
-	for name, token := range map[string]string{"a token with an end": passing, "one that lasts": lasting, "one that is over, which the registry takes": over} {
+	s.own.let(passing, lasting, over, silent)
+	for name, token := range map[string]string{"a token with an end": passing, "one that lasts": lasting, "another": silent, "one that is over, which the registry takes": over} {
 		codes := []int{get(s, "manifests/1", token), get(s, "manifests/"+digest, token), get(s, "blobs/"+blobDigest, token)}
 		s.try("for comparison: "+name, fmt.Sprint(codes), unless(fmt.Sprint(codes) == "[200 200 200]", "want 200"))
 	}
 	s.own.since()
 	code := get(s, "blobs/"+blobDigest, lasting)
-	s.try("for comparison: a proof is good for five minutes", fmt.Sprint(code), unless(code == 200 && len(s.own.since()) == 0, "want a hit"))
+	s.try("for comparison: a proof is good for a while", fmt.Sprint(code), unless(code == 200 && len(s.own.since()) == 0, "want a hit"))
 	s.own.let()
 	for _, path := range []string{"manifests/" + digest, "blobs/" + blobDigest, "manifests/1"} {
 		code = get(s, path, over)
@@ -48,6 +50,8 @@ func (s *siege) revoked() func(*siege) {
 		for _, path := range []string{"manifests/" + digest, "blobs/" + blobDigest, "manifests/1"} {
 			code := get(s, path, passing)
 			s.try("revoked, when the token has ended: "+path[:9], fmt.Sprint(code), unless(code == 401, "want 401"))
+			code = get(s, path, silent)
+			s.try("revoked, when the proof is over: "+path[:9], fmt.Sprint(code), unless(code == 401, "want 401"))
 		}
 	}
 }

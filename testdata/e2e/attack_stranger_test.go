@@ -162,3 +162,17 @@ func (s *siege) outage() {
 		s.world.Heal()
 	}
 }
+
+// lapsed: in an outage that lasts longer than --max-stale-auth nobody's old proof counts.
+func (s *siege) lapsed() {
+	const limit = time.Second
+	f := s.fort("lapsed", 30000, "--registry", "reg.corp.test", "--auth-ttl", limit.String(), "--max-stale-auth", limit.String())
+	s = s.beside(f)
+	ways, list := named(s.approaches(f, ""), "the proxy"), questions("secret/app", s.private(attackPrivate, 4))
+	right := basicAs("Authorization", attackUser, attackPassword)
+	s.granted("who may read it", ways, list, right)
+	s.world.Host("reg.corp.test").Fault(world.Fault{Kind: world.Status, Status: 503, Times: -1})
+	<-time.After(limit + limit/4)
+	s.denied("an outage that lasts longer than --max-stale-auth", ways, list[:10], right)
+	s.world.Heal()
+}

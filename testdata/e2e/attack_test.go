@@ -39,6 +39,7 @@ func TestAttack(t *testing.T) {
 	t.Run("joiners", func(t *testing.T) { s.in(t).joiners() })
 	t.Run("own words", func(t *testing.T) { s.in(t).ownWords() })
 	t.Run("outage", func(t *testing.T) { s.in(t).outage() })
+	t.Run("lapsed", func(t *testing.T) { s.in(t).lapsed() })
 	t.Run("who comes in", func(t *testing.T) { s.in(t).whoComesIn() })
 	t.Run("passwords", func(t *testing.T) { s.in(t).passwords() })
 	t.Run("the mirror's credentials", func(t *testing.T) { s.in(t).credentials() })
@@ -96,7 +97,7 @@ func newSiege(t *testing.T) *siege {
 	s.setTraps()
 	s.e = startEntrepotIn(t, u, filepath.Join(scratch(t), "entrepot"),
 		"--registry", "reg.corp.test,bad.corp.test,old.corp.test,inside.corp.test,s3reg.corp.test,"+ownName,
-		"--proxy-protocol", balancerAddr, "--log-level", "debug")
+		"--proxy-protocol", balancerAddr, "--auth-ttl", proofLifetime.String(), "--log-level", "debug")
 	s.roots = rootsIn(t, s.e.ca)
 	return s
 }
