@@ -27,6 +27,7 @@ func (s *siege) theCA() {
 	s.certificatesMade()
 	s.limitedCA()
 	s.ownCAUpstream()
+	s.endingCA()
 }
 
 // tells finds the key in a text: its label, or any line of it.
@@ -179,8 +180,30 @@ func (s *siege) ownCAUpstream() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	forged := s.issued(pair, func(c *x509.Certificate) {
-		c.DNSNames, c.ExtKeyUsage = []string{"forged.corp.test"}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	})
+	forged := s.issued(pair, serving("forged.corp.test"))
 	s.impostor("a registry with a certificate of the program's own CA, which it is told to trust", "forged.corp.test", "192.31.196.205", f.mirror, &tls.Config{Certificates: []tls.Certificate{forged}})
+}
+
+// endingCA: thirty days before its end the log says so, and the metrics can tell at any time.
+func (s *siege) endingCA() {
+	dir := scratch(s.t)
+	root := s.issued(tls.Certificate{}, authority, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(20 * 24 * time.Hour) })
+	key, err := x509.MarshalPKCS8PrivateKey(root.PrivateKey)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cert, keyFile := filepath.Join(dir, "ending.crt"), filepath.Join(dir, "ending.key")
+	writeFile(s.t, cert, pemOf(root))
+	writeFile(s.t, keyFile, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	if err := os.Chmod(keyFile, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	f := s.fort("ending", 27300, "--ca-cert", cert, "--ca-key", keyFile)
+	_, metrics := s.ask(f.admin, request("GET", "/metrics"))
+	log, err := os.ReadFile(f.log)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	end := fmt.Sprintf("entrepot_ca_expiry_timestamp_seconds %g", float64(root.Leaf.NotAfter.Unix()))
+	s.try("for comparison: a CA that ends in 20 days", end, unless(strings.Contains(string(log), "the CA ends on") && strings.Contains(metrics, end), "no warning, or not in the metrics"))
 }

@@ -3,11 +3,14 @@
 package e2e
 
 import (
+	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -48,6 +51,8 @@ func (s *siege) smuggling() {
 		{"a chunk of 2^64 bytes", head("Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n\r\n"), true},
 		{"two Host fields", "GET /v2/ HTTP/1.1\r\nHost: quay.io\r\nHost: evil.example.org\r\n\r\n", false},
 		{"no Host field", "GET /v2/ HTTP/1.1\r\n\r\n", false},
+		{"a preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false},
+		{"a version of 1.2 and a half", "GET /v2/ HTTP/1.25\r\nHost: quay.io\r\n\r\n", false},
 	} {
 		var outcomes, breaches []string
 		for _, way := range ways {
@@ -180,8 +185,34 @@ func (s *siege) hosts() {
 		s.try("SNI "+name, fmt.Sprint(err), unless(err != nil, "a certificate was made for it"))
 		_ = c.Close()
 	}
+	for _, target := range []string{"http://unknown.example.org/", "http://169.254.169.254/latest", "http://" + adminAddr + "/metrics", "https://quay.io.example.org/v2/", "*"} {
+		r = s.say(s.dial(httpAddr), request("GET", target, "Host: quay.io"))
+		s.try("GET "+target+" of the http door as quay.io", r.String(), unless(r.refused() && !strings.Contains(r.raw, "echo"), "want a refusal"))
+	}
+	for what, req := range map[string]*http.Request{
+		"another host in HTTP/2":       {Method: http.MethodGet, Host: "ghcr.io", URL: &url.URL{Scheme: "https", Host: "quay.io", Path: "/v2/"}},
+		"a CONNECT in HTTP/2":          {Method: http.MethodConnect, Host: "unknown.example.org:443", URL: &url.URL{Scheme: "https", Host: "quay.io"}},
+		"a CONNECT to itself, HTTP/2":  {Method: http.MethodConnect, Host: "quay.io:443", URL: &url.URL{Scheme: "https", Host: "quay.io"}},
+		"an address as host in HTTP/2": {Method: http.MethodGet, Host: adminAddr, URL: &url.URL{Scheme: "https", Host: "quay.io", Path: "/metrics"}},
+	} {
+		req.Header = http.Header{}
+		resp, err := s.h2("quay.io").RoundTrip(req)
+		if err != nil {
+			s.t.Fatal(what, err)
+		}
+		_ = resp.Body.Close()
+		s.try(what+" behind SNI quay.io", resp.Proto+" "+resp.Status, unless(resp.ProtoMajor == 2 && resp.StatusCode >= 400, "want a refusal"))
+	}
 	r = s.say(s.inside("quay.io"), "CONNECT unknown.example.org:443 HTTP/1.1\r\nHost: quay.io\r\n\r\n")
 	s.try("CONNECT inside an intercepted connection", r.String(), unless(slices.Equal(r.statuses(), []string{"405"}) && r.closed, "want 405 and the end"))
+}
+
+// h2 speaks HTTP/2 with the tls door, as a name.
+func (s *siege) h2(name string) *http.Transport {
+	return &http.Transport{
+		ForceAttemptHTTP2: true, DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: s.roots, ServerName: name},
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("tcp", tlsAddr) },
+	}
 }
 
 // slowClients begin and do not go on. What is returned waits for their end and prints what became of them.

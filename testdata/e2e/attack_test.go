@@ -47,6 +47,7 @@ func TestAttack(t *testing.T) {
 	t.Run("client certificates", func(t *testing.T) { s.in(t).certificates() })
 	t.Run("crowds", func(t *testing.T) { s.in(t).crowds() })
 	t.Run("CA", func(t *testing.T) { s.in(t).theCA() })
+	t.Run("impostors", func(t *testing.T) { s.in(t).impostors() })
 	t.Run("TLS", func(t *testing.T) { s.in(t).handshakes() })
 	t.Run("scanners", func(t *testing.T) { scanned(s.in(t)) })
 	t.Run("slow clients", func(t *testing.T) { slow(s.in(t)) })

@@ -3,20 +3,10 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
-	"math/big"
 	"net"
-	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,46 +69,6 @@ func (s *siege) scanners() func(*siege) {
 		result := h2specResult.FindString(text)
 		s.try("h2spec", result, unless(result != "" && len(missed) == 0, "missed what Go's own server does not: %q", missed))
 	}
-}
-
-// upstreamTLS: a registry that cannot show who it is, or speaks what nobody should, is not asked anything.
-func (s *siege) upstreamTLS() {
-	self := func(name string) []tls.Certificate { return []tls.Certificate{s.selfSigned(name)} }
-	s.impostor("a registry with a certificate of nobody", "bad.corp.test", "192.31.196.201", mirrorAddr, &tls.Config{Certificates: self("bad.corp.test")})
-	s.impostor("a registry with TLS 1.1", "old.corp.test", "192.31.196.202", mirrorAddr, &tls.Config{Certificates: self("old.corp.test"), MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
-}
-
-// impostor is a registry that must not be asked anything, by the mirror door at door.
-func (s *siege) impostor(what, name, addr, door string, cfg *tls.Config) {
-	s.t.Helper()
-	s.dns.Answer(name, netip.MustParseAddr(addr))
-	l, err := tls.Listen("tcp", addr+":443", cfg)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	asked := false
-	server := &http.Server{ReadHeaderTimeout: time.Second, ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true })}
-	go func() { _ = server.Serve(l) }() // ends with Close
-	resp, body := s.ask(door, request("GET", "/v2/"+name+"/a/b/manifests/1"))
-	_ = server.Close()
-	s.try(what, resp.Status, unless(resp.StatusCode >= 500 && !asked && (strings.Contains(body, "tls") || resp.StatusCode == http.StatusLoopDetected), "got %.200q, asked %v", body, asked))
-}
-
-func (s *siege) selfSigned(names ...string) tls.Certificate {
-	s.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // suitePattern finds a suite in a line of sslscan: "Accepted  TLSv1.2  128 bits  ECDHE-ECDSA-AES128-GCM-SHA256 …".
