@@ -48,11 +48,7 @@ func (c *crowd) enter(ctx context.Context, remote string) (place, bool) {
 	if err != nil {
 		return place{}, true // not IP: whoever may open the socket is trusted
 	}
-	a, bits := at.Addr().Unmap().WithZone(""), 32
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.Prefix(bits) // errs on a size that the family has not
+	p := network(at.Addr())
 	g := c.arrive(p)
 	if g == nil {
 		return place{}, false
@@ -67,6 +63,17 @@ func (c *crowd) enter(ctx context.Context, remote string) (place, bool) {
 		return place{}, false
 	}
 	return place{p, g}, true
+}
+
+// network is what a client has: its address, or all that IPv6 lets it choose from.
+func network(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits) // errs on a size that the family has not
+	return p
 }
 
 // arrive notes that a client has one more here, nil if there is no room to wait either.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -28,7 +29,7 @@ type gate struct {
 	slots  chan struct{} // one for each comparison under way
 
 	mu      sync.Mutex
-	waiting map[string]int // comparisons under way and to come, by client
+	waiting map[netip.Prefix]int // comparisons under way and to come, by a client's network; the zero one is of who has no address
 }
 
 const (
@@ -42,7 +43,7 @@ var errBusy = errors.New("too many passwords are being checked: try again")
 
 // newGate leaves half of the processors to those who are in already.
 func newGate(u *Users) *gate {
-	g := &gate{key: make([]byte, 32), slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), waiting: map[string]int{}}
+	g := &gate{key: make([]byte, 32), slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), waiting: map[netip.Prefix]int{}}
 	rand.Read(g.key)
 	g.passed, _ = lru.New[[sha256.Size]byte, struct{}](maxPassed) // errs on a size below one only
 	g.users.Store(u)
@@ -78,13 +79,17 @@ func (g *gate) check(ctx context.Context, client, name, password string) (bool, 
 
 // queue counts a client's comparisons in and out. False means that it has too many.
 func (g *gate) queue(client string, n int) bool {
+	var from netip.Prefix
+	if a, err := netip.ParseAddr(client); err == nil {
+		from = network(a)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if n > 0 && g.waiting[client] >= maxWaiting {
+	if n > 0 && g.waiting[from] >= maxWaiting {
 		return false
 	}
-	if g.waiting[client] += n; g.waiting[client] == 0 {
-		delete(g.waiting, client)
+	if g.waiting[from] += n; g.waiting[from] == 0 {
+		delete(g.waiting, from)
 	}
 	return true
 }
