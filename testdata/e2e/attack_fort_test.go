@@ -31,20 +31,24 @@ func (s *siege) fort(name string, port int, given ...string) *fort {
 	s.t.Helper()
 	f := &fort{dir: filepath.Join(scratch(s.t), name)}
 	f.ca = filepath.Join(f.dir, "ca", "ca.crt")
-	usual := []string{"--data-dir", f.dir, "--tls-listen", "off", "--http-listen", "off", "--resolver", dnsAddr, "--log-format", "json", "--log-level", "trace"}
-	if !slices.Contains(given, "--upstream-ca") {
-		usual = append(usual, "--upstream-ca", s.up.roots)
+	usual := []string{
+		"--data-dir", f.dir, "--tls-listen", "off", "--http-listen", "off", "--resolver", dnsAddr, "--upstream-ca", s.up.roots,
+		"--log-format", "json", "--log-level", "trace",
 	}
 	for i, door := range []*string{&f.proxy, &f.mirror, &f.admin} {
 		flag := []string{"--proxy-listen", "--mirror-listen", "--admin-listen"}[i]
 		*door = "127.0.0.1:" + strconv.Itoa(port+i)
 		if at := slices.Index(given, flag); at >= 0 {
 			*door = given[at+1]
-			continue
 		}
 		usual = append(usual, flag, *door)
 	}
-	f.args = append(slices.Clone(given), usual...)
+	f.args = slices.Clone(given)
+	for i := 0; i < len(usual); i += 2 { // a flag may be given once only
+		if !slices.Contains(given, usual[i]) {
+			f.args = append(f.args, usual[i], usual[i+1])
+		}
+	}
 	f.process = start(s.t, name, command(lent(), entrepotBinary(), append([]string{"serve"}, f.args...)...))
 	f.until(s.t, func() error { return answers("http://" + f.admin + "/readyz") })
 	return f

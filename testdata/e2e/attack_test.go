@@ -46,6 +46,7 @@ func TestAttack(t *testing.T) {
 	t.Run("admin door", func(t *testing.T) { s.in(t).adminDoor() })
 	t.Run("client certificates", func(t *testing.T) { s.in(t).certificates() })
 	t.Run("crowds", func(t *testing.T) { s.in(t).crowds() })
+	t.Run("logs", func(t *testing.T) { s.in(t).logs() })
 	t.Run("CA", func(t *testing.T) { s.in(t).theCA() })
 	t.Run("impostors", func(t *testing.T) { s.in(t).impostors() })
 	t.Run("TLS", func(t *testing.T) { s.in(t).handshakes() })
