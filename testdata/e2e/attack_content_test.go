@@ -84,7 +84,7 @@ func (s *siege) traces() {
 			return err
 		}
 		name := filepath.Base(path)
-		if info.Mode().Perm()&0o002 != 0 || info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 || name == "ca.key" && info.Mode().Perm()&0o077 != 0 {
+		if info.Mode().Perm()&0o077 != 0 && name != "ca.crt" || info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 {
 			open = append(open, path+" "+info.Mode().String())
 		}
 		if name == "ca.key" || !info.Mode().IsRegular() {
@@ -99,6 +99,6 @@ func (s *siege) traces() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.try("files that others may write, run, or read the key of", "none", unless(len(open) == 0, "%v", open))
+	s.try("files that others of the machine may read or write, or anybody run", "none", unless(len(open) == 0, "%v", open))
 	s.try("secrets in the cache's files", "none", unless(len(held) == 0, "%v", held))
 }

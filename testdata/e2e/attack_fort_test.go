@@ -49,9 +49,18 @@ func (s *siege) fort(name string, port int, given ...string) *fort {
 			f.args = append(f.args, usual[i], usual[i+1])
 		}
 	}
+	s.t.Cleanup(func() { s.noPanic(name, f) }) // when it has been stopped
 	f.process = start(s.t, name, command(lent(), entrepotBinary(), append([]string{"serve"}, f.args...)...))
 	f.until(s.t, func() error { return answers("http://" + f.admin + "/readyz") })
 	return f
+}
+
+// noPanic looks whether it survived what was tried.
+func (s *siege) noPanic(name string, f *fort) {
+	log, err := os.ReadFile(f.log)
+	if err != nil || strings.Contains(string(log), "panic") || strings.Contains(string(log), "DATA RACE") {
+		s.t.Errorf("%s: a fault of ours in its log, or none (%v)", name, err)
+	}
 }
 
 // beside is the siege of another program.

@@ -182,7 +182,7 @@ func (s *siege) adminPassword(f *fort) {
 
 // guesses: who tries passwords is no quicker for it, holds up nobody else, and does not learn who is known.
 func (s *siege) guesses() {
-	f := s.fort("guessed", 22000, "--htpasswd", s.htpasswd("slow", 11, "ada", adaPassword))
+	f := s.fort("guessed", 22000, "--htpasswd", s.htpasswd("slow", 10, "ada", adaPassword))
 	var all sync.WaitGroup
 	codes := make(chan int, 24)
 	for i := range cap(codes) {
