@@ -20,7 +20,7 @@ func (s *Server) ServeProxy(l net.Listener) error {
 
 // ServeMirror serves the registry API on l, as mirrors do.
 func (s *Server) ServeMirror(l net.Listener) error {
-	return s.serve(l, doorMirror, s.entry(doorMirror, s.cfg.MirrorTLS, "h2", "http/1.1"))
+	return s.serve(l, doorMirror, s.entry(doorMirror, s.cfg.MirrorTLS, "http/1.1", "h2"))
 }
 
 // ServePlain serves plain HTTP on l to clients whose name service leads registries here; the Host field says which one is meant.
