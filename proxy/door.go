@@ -131,9 +131,12 @@ func (s *Server) intercept(w *wire) {
 // on a *tls.Conn, HTTP/1 is watched. It owns w.
 func (s *Server) handshake(w *wire, cfg *tls.Config) {
 	c := tls.Server(w, cfg)
-	ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
-	defer cancel()
-	if err := c.HandshakeContext(ctx); err != nil {
+	stop := context.AfterFunc(s.ctx, func() { w.Close() }) // a context for the handshake would cost a goroutine and a timer
+	w.SetDeadline(time.Now().Add(handshakeTimeout))
+	err := c.Handshake()
+	stop()
+	w.SetDeadline(time.Time{})
+	if err != nil {
 		s.http.ErrorLog.Printf("http: TLS handshake error from %s: %v", w.RemoteAddr(), err) // in net/http's words: see serverNoise
 		endHandshake(w, err)
 		return
