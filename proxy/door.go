@@ -142,6 +142,7 @@ func (s *Server) handshake(w *wire, cfg *tls.Config) {
 		return
 	}
 	if c.ConnectionState().NegotiatedProtocol == "h2" {
+		w.Conn = &pair{Conn: w.Conn}
 		s.inbox.push(c)
 	} else {
 		s.inbox.push(&opened{Conn: c})
