@@ -61,6 +61,7 @@ func (b *bed) contenders() []contender {
 		{"other", []string{b.options.other}, startEntrepot},
 		{"parallel", []string{b.options.entrepot}, startEntrepot},
 		{"nginx", []string{"/usr/sbin/nginx"}, startNginx},
+		{"floor", nil, startFloor},
 		{"registry", []string{filepath.Join(b.tools, "registry")}, startRegistry},
 		{"squid", []string{"/usr/sbin/squid", "/usr/lib/squid/security_file_certgen"}, startSquid},
 		{"direct", nil, startDirect},

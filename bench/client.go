@@ -23,9 +23,9 @@ type client struct {
 // newClient makes a client that comes by w. It has not connected yet.
 func newClient(w way) *client {
 	tr := &http.Transport{
+		Protocols:          new(http.Protocols), // one of them only, whatever the server prefers
 		TLSClientConfig:    w.clientTLS(),
 		DisableCompression: true,
-		ForceAttemptHTTP2:  w.name == wayH2,
 		MaxIdleConns:       64,
 		ReadBufferSize:     64 << 10,
 		Proxy:              http.ProxyURL(w.proxy()),
@@ -34,6 +34,8 @@ func newClient(w way) *client {
 			return d.DialContext(ctx, network, w.addr)
 		},
 	}
+	tr.Protocols.SetHTTP2(w.name == wayH2)
+	tr.Protocols.SetHTTP1(w.name != wayH2)
 	return &client{base: w.base, tr: tr, http: &http.Client{Transport: tr}, buf: make([]byte, 256<<10)}
 }
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // cold: what nobody has asked for yet. Blobs are redirected to a storage, as most registries do.
@@ -78,10 +80,11 @@ func (t *turn) fresh(size int64) (*image, error) {
 	return i, err
 }
 
-// settle waits until no server fetches anything any more.
+// settle waits until no server fetches anything any more, and until what it wrote is on disk: the next one should not pay for it.
 func (t *turn) settle() error {
 	o := t.bed.origin
 	o.full()
+	defer unix.Sync()
 	for before := int64(-1); before != o.sent.Load(); {
 		before = o.sent.Load()
 		if err := t.rest(200 * time.Millisecond); err != nil {

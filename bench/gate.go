@@ -27,7 +27,9 @@ func judgeGate(name string, tables []table, progress io.Writer) error {
 	}
 	var worse []error
 	judged := 0
-	for scenario, is := range ratios(tables) {
+	all := ratios(tables)
+	for _, scenario := range slices.Sorted(maps.Keys(all)) {
+		is := all[scenario]
 		was, ok := last[scenario]
 		if !ok {
 			continue

@@ -17,7 +17,7 @@ func caches() []string { return []string{"entrepot", "nginx", "registry", "squid
 
 // warmLayers: a large layer that is held, by each way in, with one, a few and many connections.
 func warmLayers() family {
-	f := family{name: "warm layer", servers: caches(), about: "A layer of 256 MiB that is held, read again and again over connections that are open."}
+	f := family{name: "warm layer", servers: append(caches(), "floor"), about: "A layer of 256 MiB that is held, read again and again over connections that are open."}
 	for _, way := range []string{wayPlain, wayH1, wayH2, wayConnect} {
 		for _, conns := range []int{1, 8, 64} {
 			total := int64(2 << 30) // over all connections
@@ -134,7 +134,7 @@ const manifestLayers = 11
 
 // warmManifests: what every pull begins with, on connections that are kept alive.
 func warmManifests() family {
-	f := family{name: "warm manifest", servers: caches(), about: "A manifest of 2.5 KB that is held, over 64 connections that are kept alive, asked for 20,000 times."}
+	f := family{name: "warm manifest", servers: append(caches(), "floor"), about: "A manifest of 2.5 KB that is held, over 64 connections that are kept alive, asked for 20,000 times."}
 	for _, way := range []string{wayPlain, wayH1, wayH2, wayConnect} {
 		for _, kind := range []string{"digest", "tag", "head"} {
 			if (way == wayPlain || way == wayConnect) && kind != "digest" {
@@ -190,7 +190,7 @@ func warmManifest(t *turn, kind string) error {
 // connections: what a new connection costs.
 func connections() family {
 	return family{
-		name: "new connections", servers: caches(), about: "A connection of its own for each request of a small manifest that is held, 16 at a time.",
+		name: "new connections", servers: append(caches(), "floor"), about: "A connection of its own for each request of a small manifest that is held, 16 at a time.",
 		scenarios: []scenario{
 			{name: "connection-tls", about: "TLS, one GET, 1,500 times", ways: []string{wayH1}, run: newConnections},
 			{name: "connection-connect", about: "CONNECT (nginx and registry: none), TLS, one GET, 1,500 times", ways: []string{wayConnect, wayH1}, run: newConnections},

@@ -24,7 +24,9 @@ func BenchmarkWarmBlob(b *testing.B) {
 				url = st.mirror("/v2/registry.k8s.io/big/")
 			}
 			tr := st.transport(way.door)
-			tr.ForceAttemptHTTP2 = way.h2
+			if way.h2 {
+				onlyHTTP2(tr)
+			}
 			get := func(path string) int64 {
 				req, _ := http.NewRequestWithContext(b.Context(), http.MethodGet, url+path, nil)
 				resp, err := tr.RoundTrip(req)

@@ -355,7 +355,7 @@ func TestConnectBelongsToTheProxyDoor(t *testing.T) {
 			t.Errorf("CONNECT inside %s: got %d %s, want 405", name, resp.StatusCode, body)
 		}
 	}
-	tr := st.transport(doorTLS)
+	tr := onlyHTTP2(st.transport(doorTLS))
 	resp, err := tr.RoundTrip(&http.Request{Method: http.MethodConnect, URL: &url.URL{Scheme: "https", Host: "quay.io", Path: "/"}, Host: "quay.io", Header: http.Header{}, Body: http.NoBody})
 	if err != nil {
 		t.Fatal(err)

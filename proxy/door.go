@@ -20,7 +20,7 @@ func (s *Server) ServeProxy(l net.Listener) error {
 
 // ServeMirror serves the registry API on l, as mirrors do.
 func (s *Server) ServeMirror(l net.Listener) error {
-	return s.serve(l, doorMirror, s.entry(doorMirror, s.cfg.MirrorTLS, "h2", "http/1.1"))
+	return s.serve(l, doorMirror, s.entry(doorMirror, s.cfg.MirrorTLS, "http/1.1", "h2"))
 }
 
 // ServePlain serves plain HTTP on l to clients whose name service leads registries here; the Host field says which one is meant.
@@ -132,14 +132,18 @@ func (s *Server) intercept(w *wire) {
 func (s *Server) handshake(w *wire, cfg *tls.Config) {
 	below := &gathering{wire: w}
 	c := tls.Server(below, cfg)
-	ctx, cancel := context.WithTimeout(s.ctx, handshakeTimeout)
-	defer cancel()
-	if err := c.HandshakeContext(ctx); err != nil {
+	stop := context.AfterFunc(s.ctx, func() { w.Close() }) // a context for the handshake would cost a goroutine and a timer
+	w.SetDeadline(time.Now().Add(handshakeTimeout))
+	err := c.Handshake()
+	stop()
+	w.SetDeadline(time.Time{})
+	if err != nil {
 		s.http.ErrorLog.Printf("http: TLS handshake error from %s: %v", w.RemoteAddr(), err) // in net/http's words: see serverNoise
 		endHandshake(w, err)
 		return
 	}
 	if c.ConnectionState().NegotiatedProtocol == "h2" {
+		w.Conn = &pair{Conn: w.Conn}
 		s.inbox.push(c)
 	} else {
 		s.inbox.push(&opened{Conn: c, below: below})

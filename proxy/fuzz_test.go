@@ -41,6 +41,22 @@ func FuzzParseAPI(f *testing.F) {
 	})
 }
 
+// FuzzUsual: what is found from the last slash is what a search of the whole path finds.
+func FuzzUsual(f *testing.F) {
+	for _, seed := range []string{
+		"a/manifests/1", "a/blobs/x", "a/blobs/uploads", "a/blobs/uploadsx", "a/blobs/", "/manifests/x", "manifests/x", "/blobs/x", "a/manifests/b/blobs/x",
+		"a/blobs/uploads/manifests/x", "a/tags/list/manifests/1", "a/manifests/tags/list", "a/referrers/blobs/x", "a/manifests", "/", "", "a//blobs/x",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, rest string) {
+		got, want := &request{}, &request{}
+		if got.usual(rest) && (!want.search(rest) || got.kind != want.kind || got.repo != want.repo || got.ref != want.ref) {
+			t.Errorf("%q: got %s of %q, %q, want %s of %q, %q", rest, got.kind, got.repo, got.ref, want.kind, want.repo, want.ref)
+		}
+	})
+}
+
 func FuzzMirrored(f *testing.F) {
 	for _, seed := range []string{
 		"/v2/alpine/manifests/1", "/v2/quay.io/a/b/manifests/1?ns=quay.io", "/quay.io/v2/a", "//quay.io/v2/", "/v2", "/a/v2/v2/", "/v2/?ns=a&ns=b", "/%2e%2e/v2/x?ns=%00",

@@ -13,17 +13,29 @@ type gathering struct {
 	err error      // of a write, after which the client could make nothing of what follows
 }
 
-// gathered is how much is collected before it is written: four full records. More gains little, and each client that has stopped holds it.
-const gathered = 4 * (16<<10 + 64)
+// What is collected at most: a large piece, which only clients get that are quick, whole; else four full records, since each client that
+// has stopped holds as much.
+var (
+	fewRecords  = sync.Pool{New: func() any { return newRecords(smallPiece) }}
+	manyRecords = sync.Pool{New: func() any { return newRecords(largePiece) }}
+)
 
-var gatherings = sync.Pool{New: func() any { return new([gathered]byte) }}
+// newRecords has room for the records of a piece. Small ones, as a connection begins with, take a little more, and go out by two writes.
+func newRecords(piece int) *[]byte {
+	b := make([]byte, 0, piece+piece/64)
+	return &b
+}
 
-// collect makes what write writes go out in larger pieces.
-func (g *gathering) collect(write func() (int, error)) (int, error) {
-	buf := gatherings.Get().(*[gathered]byte)
-	defer gatherings.Put(buf)
+// collect makes what write writes, which is of size bytes before it is in records, go out together.
+func (g *gathering) collect(size int, write func() (int, error)) (int, error) {
+	pool := &fewRecords
+	if size > smallPiece {
+		pool = &manyRecords
+	}
+	buf := pool.Get().(*[]byte)
+	defer pool.Put(buf)
 	g.mu.Lock()
-	g.buf = buf[:0]
+	g.buf = *buf
 	g.mu.Unlock()
 	n, err := write()
 	g.mu.Lock()

@@ -2,121 +2,182 @@ package proxy
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
-	"sync/atomic"
+	"os"
+	"slices"
 	"testing"
 	"time"
 )
 
-// countedConn counts what the kernel is asked for, and breaks when it is told to.
-type countedConn struct {
+// tally counts writes by their size, and breaks when it is told to.
+type tally struct {
 	net.Conn
-	writes, largest atomic.Int64
-	broken          atomic.Bool
+	sizes  []int
+	broken bool
 }
 
-var errBroken = errors.New("broken")
-
-func (c *countedConn) Write(p []byte) (int, error) {
-	if c.broken.Load() {
-		return 0, errBroken
+func (c *tally) Write(p []byte) (int, error) {
+	if c.broken {
+		return 0, io.ErrClosedPipe
 	}
-	c.writes.Add(1)
-	c.largest.Store(max(c.largest.Load(), int64(len(p))))
+	c.sizes = append(c.sizes, len(p))
 	return c.Conn.Write(p)
 }
 
-// openedPair is a connection with TLS on both sides, as net/http has it for HTTP/1, and the client's end.
-func openedPair(t *testing.T) (*opened, *countedConn, *tls.Conn) {
+// TestLargePieces: a large piece inside TLS is one write, by any version and suite, and its last byte is never waited for, whatever the
+// size of its last record.
+func TestLargePieces(t *testing.T) {
+	sizes := []int{1, 100, smallPiece, smallPiece + 1, largePiece - 1, largePiece}
+	for over := range 40 { // a last record of each small size
+		sizes = append(sizes, 15<<14+over)
+	}
+	for _, protocol := range []struct{ version, suite uint16 }{
+		{tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+		{tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256},
+		{tls.VersionTLS13, 0},
+	} {
+		t.Run(fmt.Sprintf("%s %s", tls.VersionName(protocol.version), tls.CipherSuiteName(protocol.suite)), func(t *testing.T) {
+			counted := &tally{}
+			server, client := shaken(t, counted, protocol.version, protocol.suite)
+			all := make(chan error, 1)
+			for _, size := range sizes {
+				counted.sizes = nil
+				piece := bytes.Repeat([]byte{byte(size), byte(size >> 8), 1}, size/3+1)[:size]
+				go func() { // waited for below
+					n, err := server.Write(piece)
+					all <- err
+					if n != size {
+						t.Errorf("%d bytes: %d were taken", size, n)
+					}
+				}()
+				got := make([]byte, size)
+				if _, err := io.ReadFull(client, got); err != nil || !bytes.Equal(got, piece) {
+					t.Fatalf("%d bytes: got %v, or other bytes", size, err)
+				}
+				if err := <-all; err != nil {
+					t.Fatalf("%d bytes: got %v", size, err)
+				}
+				if size > smallPiece && (len(counted.sizes) > 2 || slices.Max(counted.sizes) < size-40) {
+					t.Errorf("%d bytes: got writes of %v, want one, and one more at most where small records took more room", size, counted.sizes)
+				}
+			}
+		})
+	}
+}
+
+// shaken are the two ends of a connection inside TLS, with the handshake behind them. counted is below our end.
+func shaken(t *testing.T, counted *tally, version, suite uint16) (*opened, *tls.Conn) {
 	t.Helper()
-	st := newSite(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, pool := selfSigned(t, key.Public(), key, &x509.Certificate{DNSNames: []string{"cache.lan"}})
+	ours, theirs := connected(t)
+	counted.Conn = ours
+	below := &gathering{wire: &wire{Conn: counted}}
+	server := &opened{below: below, Conn: tls.Server(below, &tls.Config{
+		Certificates: []tls.Certificate{cert}, MaxVersion: version, CipherSuites: []uint16{suite},
+	})}
+	client := tls.Client(theirs, &tls.Config{RootCAs: pool, ServerName: "cache.lan", MaxVersion: version})
+	done := make(chan error, 1)
+	go func() { done <- server.Handshake() }() // waited for in the next lines
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return server, client
+}
+
+// connected are the two ends of a connection.
+func connected(t *testing.T) (ours, theirs net.Conn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	far, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
+	if theirs, err = net.Dial("tcp", l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	near, err := l.Accept()
-	if err != nil {
+	if ours, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	counted := &countedConn{Conn: near}
-	below := &gathering{wire: &wire{Conn: counted, authority: "quay.io"}}
-	o := &opened{Conn: tls.Server(below, st.server.tls), below: below}
-	client := tls.Client(far, &tls.Config{ServerName: "quay.io", RootCAs: st.transport(doorTLS).TLSClientConfig.RootCAs})
-	t.Cleanup(func() { o.Close(); client.Close() })
-	go o.Handshake()
-	if err := client.Handshake(); err != nil {
-		t.Fatal(err)
-	}
-	return o, counted, client
+	t.Cleanup(func() {
+		ours.Close()
+		theirs.Close()
+	})
+	return ours, theirs
 }
 
-// TestGathered: a large write is few writes to the kernel, and the client gets the same; a small one is not kept waiting.
-func TestGathered(t *testing.T) {
-	o, counted, client := openedPair(t)
-	content := bytes.Repeat([]byte("0123456789abcde"), 1<<16)
-	for _, n := range []int{1, 100, maxRecord, maxRecord + 1, 64 << 10, 256 << 10, len(content), 5} {
-		before := counted.writes.Load()
-		wrote := make(chan error, 1)
-		go func() {
-			_, err := o.Write(content[:n])
-			wrote <- err
+// TestLargePieceCut: a client that leaves under a large piece ends the write, and one that takes nothing does not hold up the close.
+func TestLargePieceCut(t *testing.T) {
+	for _, leave := range []string{"client", "server"} {
+		server, client := shaken(t, &tally{}, tls.VersionTLS13, 0)
+		ended := make(chan error, 1)
+		go func() { // waited for below
+			piece := make([]byte, largePiece)
+			for {
+				if _, err := server.Write(piece); err != nil {
+					ended <- err
+					return
+				}
+			}
 		}()
-		got := make([]byte, n)
-		if _, err := io.ReadFull(client, got); err != nil || !bytes.Equal(got, content[:n]) {
-			t.Fatalf("%d bytes: got others, %v", n, err)
-		}
-		if err := <-wrote; err != nil {
+		if _, err := io.ReadFull(client, make([]byte, 1<<20)); err != nil {
 			t.Fatal(err)
 		}
-		asked, want := counted.writes.Load()-before, int64(n/(3*maxRecord)+1) // the first records of a connection are smaller
-		if n > 1<<19 && asked > want || n <= maxRecord && asked > 16 || counted.largest.Load() > gathered {
-			t.Errorf("%d bytes: the kernel was asked %d times, for up to %d bytes", n, asked, counted.largest.Load())
+		if leave == "client" {
+			client.Close()
+		} else {
+			server.Close()
+		}
+		if err := <-ended; err == nil {
+			t.Errorf("%s leaves: got no error", leave)
 		}
 	}
 }
 
-// TestGatheredBreaks: what broke stays broken, since a client could make nothing of records with one missing; and nobody waits.
-func TestGatheredBreaks(t *testing.T) {
-	o, counted, _ := openedPair(t)
-	counted.broken.Store(true)
-	if _, err := o.Write(make([]byte, 40<<10)); !errors.Is(err, errBroken) {
-		t.Errorf("got %v, want %v", err, errBroken)
+// TestLargePieceBroken: what broke stays broken, since a client could make nothing of records behind one that is missing.
+func TestLargePieceBroken(t *testing.T) {
+	counted := &tally{}
+	server, _ := shaken(t, counted, tls.VersionTLS13, 0)
+	counted.broken = true
+	if _, err := server.Write(make([]byte, 40<<10)); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("got %v, want %v", err, io.ErrClosedPipe)
 	}
-	counted.broken.Store(false)
-	before := counted.writes.Load()
+	counted.broken = false
+	before := len(counted.sizes)
 	for _, n := range []int{10, 40 << 10} {
-		if _, err := o.Write(make([]byte, n)); !errors.Is(err, errBroken) {
-			t.Errorf("afterwards, %d bytes: got %v, want %v", n, err, errBroken)
+		if _, err := server.Write(make([]byte, n)); !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("afterwards, %d bytes: got %v, want %v", n, err, io.ErrClosedPipe)
 		}
 	}
-	if counted.writes.Load() != before {
+	if len(counted.sizes) != before {
 		t.Error("something was written behind what was lost")
 	}
 }
 
-// TestGatheredStops: a client that takes nothing ends the write by its deadline, an alert of another goroutine included.
-func TestGatheredStops(t *testing.T) {
-	o, _, _ := openedPair(t)
-	done := make(chan error, 1)
-	go func() {
-		for {
-			if _, err := o.Write(make([]byte, 1<<20)); err != nil {
-				done <- err
-				return
-			}
+// TestLargePieceStops: a client that takes nothing ends the write by its deadline.
+func TestLargePieceStops(t *testing.T) {
+	server, _ := shaken(t, &tally{}, tls.VersionTLS13, 0)
+	server.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+	for n := 0; ; n++ {
+		if _, err := server.Write(make([]byte, 1<<20)); errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		} else if err != nil || n > 100 {
+			t.Fatalf("got %v after %d MiB, want the deadline", err, n)
 		}
-	}()
-	o.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-	if err := <-done; err == nil {
-		t.Error("got nil, want the deadline")
 	}
-	o.CloseWrite()
+	server.CloseWrite() // an alert, which nobody takes either
 }

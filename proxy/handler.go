@@ -160,6 +160,9 @@ func (m *misdirected) Error() string {
 
 // sameAuthority compares hosts, and leaves out the ports that clients leave out and the dot that some put behind a name.
 func sameAuthority(a, b string) bool {
+	if a == b {
+		return true
+	}
 	trim := func(s string) string {
 		s = strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(s), ":443"), ":80")
 		return strings.TrimSuffix(s, ".")

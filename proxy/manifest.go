@@ -42,7 +42,9 @@ type manifest struct {
 // serveManifest answers GET and HEAD of a manifest by digest, which never gets old.
 func (s *Server) serveManifest(q *request, w *countingWriter, r *http.Request) {
 	if s.access.knows(q, q.digest) && s.access.proven(q, r, s.now()) { // nobody has to be asked, so there is no wait to limit
-		if m, _ := s.heldManifest(q, r); m != nil {
+		if m, anew, err := s.storedManifest(q.digest); err == nil {
+			s.noteHeld(q, m, anew)
+			s.probe(q, q.ref)
 			q.outcome(w, cacheHit)
 			sendManifest(w, r, m, m.mediaType)
 			return

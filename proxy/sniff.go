@@ -28,20 +28,19 @@ func (s *Server) sniff(w *wire) (name string, err error) {
 // what there still is to replay. The hello is read by crypto/tls itself, from however many segments and of whatever size it comes:
 // post-quantum key shares make it larger than the buffers that hand-written peeking likes to use.
 func sniff(w *wire) (name string, err error) {
-	w.SetReadDeadline(time.Now().Add(sniffTimeout))
-	defer w.SetReadDeadline(time.Time{})
-	var seen bytes.Buffer
-	defer w.putBack(&seen)
-	first := make([]byte, 1)
-	if _, err := io.ReadFull(w, first); err != nil {
-		return "", fmt.Errorf("wait for a first byte: %w", err)
+	seen, err := peek(w)
+	defer func() {
+		w.SetReadDeadline(time.Time{})
+		w.putBack(seen)
+	}()
+	if err != nil {
+		return "", err
 	}
-	seen.Write(first)
-	if first[0] != recordHandshake {
+	if seen.Bytes()[0] != recordHandshake {
 		return "", errNotTLS
 	}
 	errSeen := errors.New("hello seen")
-	conn := listenOnly{w.Conn, io.MultiReader(bytes.NewReader(first), io.TeeReader(w, &seen))}
+	conn := listenOnly{w.Conn, io.MultiReader(bytes.NewReader(seen.Bytes()), io.TeeReader(w, seen))}
 	err = tls.Server(conn, &tls.Config{
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			name = hello.ServerName
@@ -53,6 +52,20 @@ func sniff(w *wire) (name string, err error) {
 	}
 	return name, nil
 }
+
+// peek reads what comes first, a hello in one piece if it comes so, and leaves a deadline behind for what follows. The caller puts it back.
+func peek(w *wire) (*bytes.Buffer, error) {
+	w.SetReadDeadline(time.Now().Add(sniffTimeout))
+	b := make([]byte, firstRead)
+	n, err := io.ReadAtLeast(w, b, 1)
+	if err != nil {
+		return &bytes.Buffer{}, fmt.Errorf("wait for a first byte: %w", err)
+	}
+	return bytes.NewBuffer(b[:n]), nil
+}
+
+// firstRead has room for a hello with a post-quantum key share.
+const firstRead = 2 << 10
 
 // recordHandshake is the type of a TLS record that carries a handshake (RFC 8446, section 5.1).
 const recordHandshake = 22

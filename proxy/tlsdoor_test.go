@@ -173,7 +173,7 @@ func TestMisdirected(t *testing.T) {
 	for _, door := range []string{doorTLS, doorProxy} { // HTTP/2, where connections are shared between hosts of one certificate
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://quay.io/v2/", nil)
 		req.Host = "gcr.io"
-		resp, err := st.transport(door).RoundTrip(req)
+		resp, err := onlyHTTP2(st.transport(door)).RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}

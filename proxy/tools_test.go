@@ -243,8 +243,16 @@ func (st *site) url(w way, registry, path string) string {
 }
 
 func (st *site) by(w way) *http.Transport {
-	tr := st.transport(w.door)
-	tr.ForceAttemptHTTP2 = !w.h1
+	if w.h1 || w.door == doorMirror {
+		return st.transport(w.door)
+	}
+	return onlyHTTP2(st.transport(w.door))
+}
+
+// onlyHTTP2 makes a client offer nothing else: one that has the choice is given HTTP/1.1.
+func onlyHTTP2(tr *http.Transport) *http.Transport {
+	tr.Protocols = new(http.Protocols)
+	tr.Protocols.SetHTTP2(true)
 	return tr
 }
 

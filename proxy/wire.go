@@ -139,7 +139,7 @@ func (o *opened) Write(p []byte) (int, error) {
 	if len(p) <= maxRecord {
 		return o.Conn.Write(p)
 	}
-	return o.below.collect(func() (int, error) { return o.Conn.Write(p) })
+	return o.below.collect(len(p), func() (int, error) { return o.Conn.Write(p) })
 }
 
 // maxRecord is how much one TLS record has at most (RFC 8446, section 5.1).

@@ -112,7 +112,7 @@ func TestLogger(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatalf("got %q: %v", out.String(), err)
 	}
-	if _, err := time.Parse(stampFormat, line["time"]); err != nil || line["message"] != "seen" || line["k"] != "v" || line["level"] != "warn" {
+	if _, err := time.Parse("2006-01-02T15:04:05.000Z07:00", line["time"]); err != nil || line["message"] != "seen" || line["k"] != "v" || line["level"] != "warn" {
 		t.Errorf("got %v, time error %v", line, err)
 	}
 	out.Reset()

@@ -34,7 +34,9 @@ func (p program) serve(s sources, c config) error {
 		return err
 	}
 	defer lock.Close()
-	log := newLogger(p.stdout, p.logFormat(c), c.LogLevel, p.colour())
+	lines := &batch{out: p.stdout}
+	defer lines.flush()
+	log := newLogger(lines, p.logFormat(c), c.LogLevel, p.colour())
 	limitMemory(newEnvironment(p.environ), "/")
 	defer holdFloor()()
 	h, err := openHouse(c, log)

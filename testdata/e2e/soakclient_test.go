@@ -62,10 +62,9 @@ func (s *soak) newClient(ca string, i int) *soaker {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: i%3 == 2}
-	if !tr.ForceAttemptHTTP2 {
-		tr.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
-	}
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Protocols: new(http.Protocols)}
+	tr.Protocols.SetHTTP2(i%3 == 2) // and nothing else: a client that has the choice is given HTTP/1.1
+	tr.Protocols.SetHTTP1(i%3 != 2)
 	c := &soaker{s: s, choose: s.random(uint64(1000 + i)), http: &http.Client{Transport: tr}, mirror: i%3 == 0, tokens: map[string]string{}}
 	if !c.mirror {
 		tr.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: proxyAddr})
