@@ -10,7 +10,7 @@ import (
 // rules are what is expected of a proxy that intercepts, beside what the advisories teach, and the tests that hold each. A rule whose
 // test is renamed or dropped fails TestRules, so that it is not lost by accident.
 var rules = map[string][]string{
-	"upstream is always verified, own CA is no root there":    {"TestLoops", "TestAdvisoriesOnCredentials"},
+	"upstream is always verified, own CA is no root there":    {"TestLoops", "TestAdvisoriesOnCredentials", "TestMadeByAThief"},
 	"TLS 1.2 and AEAD at least":                               {"TestTLSFloor"},
 	"the CA's key is its owner's alone, never overwritten":    {"TestWrongMode", "TestConcurrentOpenEndsWithOneCA", "TestCertificateIsServed"},
 	"leaves are for one name and live for a short time":       {"TestLeaf", "TestNamesRefused", "TestLeavesAreBounded", "TestRenewal"},
@@ -27,9 +27,10 @@ var rules = map[string][]string{
 	"limits on headers, readers, clients and listings":        {"TestOversizedHeader", "TestSilentClients", "TestReaders", "TestClientLimit", "TestListingsEnd", "TestRealmAnswers"},
 	"only what is its digest is kept, encodings are refused":  {"TestFaults", "TestManifestFaults", "TestWrongContent", "TestTheTailIsWithheld"},
 	"private stays private":                                   {"TestPrivateStaysPrivate", "TestNoWayThroughAnotherRepository", "TestStrangersDoNotJoin", "TestRevoked", "TestMadePrivate", "TestAdvisoriesOnAccess"},
-	"no secret in the log":                                    {"TestNoSecretInTheLog"},
+	"no secret in the log":                                    {"TestNoSecretInTheLog", "TestPasswordsInAddressesAreNotRepeated"},
 	"names are judged before they are used, once decoded":     {"TestMirrorRefusals", "TestPathIsNoHost", "TestLookupGarbage"},
 	"nothing of the admin's is at the other doors":            {"TestAdvisoriesOnContent"},
+	"what fails for one closes the way for nobody else":       {"TestOneWayIsNotAnother", "TestGateIsFair", "TestClientLimit"},
 	"who may come in is known, whatever the address's family": {"TestAllowClients", "TestCrowd"},
 }
 

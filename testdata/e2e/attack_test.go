@@ -52,7 +52,7 @@ func TestAttack(t *testing.T) {
 	t.Run("TLS", func(t *testing.T) { s.in(t).handshakes() })
 	t.Run("scanners", func(t *testing.T) { scanned(s.in(t)) })
 	t.Run("slow clients", func(t *testing.T) { slow(s.in(t)) })
-	t.Run("revoked, later", func(t *testing.T) { later(s.in(t)) })
+	t.Run("ended", func(t *testing.T) { later(s.in(t)) })
 	t.Run("traces", func(t *testing.T) { s.in(t).traces() })
 }
 
