@@ -74,6 +74,32 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	}
 }
 
+// TestRetryAfterOfOtherThings: what a registry asks of who searches, lists or pushes keeps nobody's tags from being checked; else one
+// client could hold them still for all.
+func TestRetryAfterOfOtherThings(t *testing.T) {
+	for what, row := range map[string]struct{ door, method, url, host string }{
+		"a search":  {doorProxy, "GET", "https://index.docker.io/v1/search?q=x", "index.docker.io"},
+		"a listing": {doorProxy, "GET", "https://registry-1.docker.io/v2/library/app/tags/list", "registry-1.docker.io"},
+		"a push":    {doorProxy, "PUT", "https://registry-1.docker.io/v2/library/app/manifests/2", "registry-1.docker.io"},
+		"a login":   {doorProxy, "GET", "https://auth.docker.io/token?account=x", "auth.docker.io"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			st := newSite(t)
+			clock := st.clock()
+			st.world.Push(t, "docker.io/library/app:1", world.Image(t, 1, 1000))
+			st.outcome("/v2/library/app/manifests/1")
+			clock.advance(2 * time.Minute)
+			st.world.Host(row.host).Fault(world.Fault{Kind: world.Status, Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "3600"}})
+			if resp, body := st.do(row.door, row.method, row.url); resp.StatusCode != http.StatusTooManyRequests {
+				t.Fatalf("got %d %s, want the registry's 429", resp.StatusCode, body)
+			}
+			if status, _, word := st.outcome("/v2/library/app/manifests/1"); status != 200 || word != cacheRevalidated {
+				t.Errorf("a tag afterwards: got %d %s, want 200 REVALIDATED", status, word)
+			}
+		})
+	}
+}
+
 // TestGoneUpstream: what a 404 for a tag that is held means is the operator's to say; pulls by digest are not affected (harbor #22106,
 // #20680).
 func TestGoneUpstream(t *testing.T) {

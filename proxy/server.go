@@ -177,7 +177,10 @@ func (s *Server) observe(q upstream.Request, resp *http.Response, _ error) {
 	status := 0
 	if resp != nil {
 		status = resp.StatusCode
-		if sameAuthority(resp.Request.URL.Host, q.Base.Host) {
+		// What a registry says to a search, a login, a listing or a push is about that, and a client has as many of those as he likes: it
+		// must not keep tags from being checked for all.
+		pull := readOnly(resp.Request) && (q.Kind == kindManifest || q.Kind == kindBlob)
+		if pull && sameAuthority(resp.Request.URL.Host, q.Base.Host) {
 			s.budgets.note(q.Registry.Name, !q.Credential.IsZero(), resp, s.now())
 		}
 	}
