@@ -89,6 +89,9 @@ func (r *ownRegistry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Redirect(w, req, req.URL.Path+"?again="+fmt.Sprint(time.Now().UnixNano()), http.StatusTemporaryRedirect)
 	case repo == "away":
 		http.Redirect(w, req, "https://"+ownStore+"/v2/stored/app/manifests/1", http.StatusTemporaryRedirect)
+	case repo == "busy":
+		w.Header().Set("Retry-After", "3600")
+		http.Error(w, `{"errors":[{"code":"TOOMANYREQUESTS"}]}`, http.StatusTooManyRequests)
 	case strings.HasSuffix(req.URL.Path, "/tags/list"):
 		endless(w, req)
 	case repo == "liar":
@@ -154,3 +157,19 @@ func (s *siege) ownWords() {
 }
 
 func second(_, b, _, _ string) string { return b }
+
+// stillness: a client that lists or pushes until the registry sends him away does not keep tags from being checked for all.
+func (s *siege) stillness() {
+	f := s.fort("still", 33000, "--registry", ownName, "--manifest-ttl", "0s")
+	tag := "/v2/" + ownName + "/free/app/manifests/1"
+	s.ask(f.mirror, request("GET", tag))
+	for _, text := range []string{
+		request("GET", "http://"+ownName+"/v2/busy/app/tags/list"), request("PUT", "http://"+ownName+"/v2/busy/app/manifests/1", "Content-Length: 0"),
+		request("GET", "/v2/"+ownName+"/busy/app/tags/list"), request("GET", "http://"+ownName+"/v2/busy/app/referrers/sha256:"+strings.Repeat("ab", 32)),
+	} {
+		sent, _ := s.ask(f.proxy, text)
+		resp, _ := s.ask(f.mirror, request("GET", tag))
+		word := resp.Header.Get("Cache-Status")
+		s.try("a tag after a Retry-After to "+strings.Fields(text)[0]+" "+shortened(strings.Fields(text)[1]), sent.Status[:3]+", then "+word, unless(strings.Contains(word, "REVALIDATED"), "it is not checked any more"))
+	}
+}

@@ -38,6 +38,7 @@ func TestAttack(t *testing.T) {
 	t.Run("quiet", func(t *testing.T) { s.in(t).quiet() })
 	t.Run("joiners", func(t *testing.T) { s.in(t).joiners() })
 	t.Run("own words", func(t *testing.T) { s.in(t).ownWords() })
+	t.Run("stillness", func(t *testing.T) { s.in(t).stillness() })
 	t.Run("outage", func(t *testing.T) { s.in(t).outage() })
 	t.Run("lapsed", func(t *testing.T) { s.in(t).lapsed() })
 	t.Run("who comes in", func(t *testing.T) { s.in(t).whoComesIn() })
