@@ -27,6 +27,8 @@ type way struct {
 	addr  string
 	base  string // of the API, up to where a repository's name begins
 	roots *x509.CertPool
+
+	exchange []tls.CurveID // the key exchanges that the client offers; nil for Go's usual
 }
 
 // server is a running program, or several that are one service.
@@ -106,7 +108,7 @@ func (s *server) stop() {
 
 // clientTLS is the client's configuration for this way.
 func (w way) clientTLS() *tls.Config {
-	return &tls.Config{RootCAs: w.roots, MinVersion: tls.VersionTLS12, ServerName: hostName}
+	return &tls.Config{RootCAs: w.roots, MinVersion: tls.VersionTLS12, ServerName: hostName, CurvePreferences: w.exchange}
 }
 
 // proxy is the proxy to ask, if this way has one.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"sync"
@@ -194,6 +195,8 @@ func connections() family {
 		scenarios: []scenario{
 			{name: "connection-tls", about: "TLS, one GET, 1,500 times", ways: []string{wayH1}, run: newConnections},
 			{name: "connection-connect", about: "CONNECT (nginx and registry: none), TLS, one GET, 1,500 times", ways: []string{wayConnect, wayH1}, run: newConnections},
+			{name: "connection-x25519-tls", about: "connection-tls by clients that offer X25519 alone: nginx on OpenSSL 3.0 knows no exchange that is safe from quantum computers", ways: []string{wayH1}, run: oldExchange},
+			{name: "connection-x25519-connect", about: "connection-connect by such clients", ways: []string{wayConnect, wayH1}, run: oldExchange},
 			{name: "connection-new-names", about: "CONNECT, TLS in 200 names that were never seen before, one GET", ways: []string{wayConnect}, run: newNames},
 		},
 	}
@@ -217,6 +220,12 @@ func newConnections(t *turn) error {
 	})
 	t.keep(figRate, figCPUReq, figP50, figP99, figPeak)
 	return err
+}
+
+// oldExchange is newConnections with the same work for all servers: else those that can give the client X25519MLKEM768, and some cannot.
+func oldExchange(t *turn) error {
+	t.way.exchange = []tls.CurveID{tls.X25519}
+	return newConnections(t)
 }
 
 func newNames(t *turn) error {

@@ -231,7 +231,7 @@ func (f *fill) copy(b *body, limit int64) error {
 		if f.mine == f.at {
 			return nil
 		}
-		n, err := b.Read(buf[:min(piece, f.mine-f.at)])
+		n, err := f.pace.gather(b, buf[:min(piece, f.mine-f.at)])
 		if writeErr := f.append(buf[:n]); writeErr != nil {
 			return writeErr
 		}
