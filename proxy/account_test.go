@@ -238,7 +238,7 @@ func TestOwnLimitIsTheAccounts(t *testing.T) {
 			u.Credential = hosts.Credential{Helper: "x"}
 		}
 		st.server.observe(u, &http.Response{
-			StatusCode: 200, Header: http.Header{"Ratelimit-Limit": {"100;w=21600"}, "Ratelimit-Remaining": {left}}, Request: &http.Request{URL: u.Base},
+			StatusCode: 200, Header: http.Header{"Ratelimit-Limit": {"100;w=21600"}, "Ratelimit-Remaining": {left}}, Request: &http.Request{Method: http.MethodGet, URL: u.Base},
 		}, nil)
 	}
 	for i, step := range []struct {
