@@ -5,7 +5,6 @@ package e2e
 import (
 	"encoding/binary"
 	"net/netip"
-	"os"
 	"strings"
 )
 
@@ -94,10 +93,8 @@ func badHeaders() map[string]string {
 
 // clientsInLog: nobody chose the address by which the log knows him.
 func (s *siege) clientsInLog() {
-	log, err := os.ReadFile(s.e.log)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	has := func(client string) bool { return strings.Contains(string(log), `"client":"`+client) }
+	named := func(client string) string { return `"client":"` + client }
+	log := s.logged(s.e.process, named(foreigner), named("127.0.0.8"), named("10.77.0.6"))
+	has := func(client string) bool { return strings.Contains(log, named(client)) }
 	s.try("whom the log names", foreigner+", 127.0.0.8, 10.77.0.6", unless(!has(neighbour) && has(foreigner) && has("127.0.0.8") && has("10.77.0.6"), "the liar's, or not those who were announced truly"))
 }

@@ -63,19 +63,16 @@ func (s *siege) poison() {
 
 // traces: no secret in the log, in metrics or on disk, and nothing that others may read.
 func (s *siege) traces() {
-	log, err := os.ReadFile(s.e.log)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	log := s.flushed(s.e.process, mirrorAddr)
 	_, metrics := get(s.t, "http://"+adminAddr+"/metrics")
-	for where, text := range map[string]string{"the log at level debug": string(log), "the metrics": metrics, "the refusals of all doors": s.heard.String()} {
+	for where, text := range map[string]string{"the log at level debug": log, "the metrics": metrics, "the refusals of all doors": s.heard.String()} {
 		found := secretsIn(text)
 		s.try("secrets in "+where, fmt.Sprintf("none in %d bytes", len(text)), unless(len(found) == 0, "%v", found))
 	}
-	s.try("faults of ours in the log", "none", unless(!strings.Contains(string(log), "panic"), "a panic"))
+	s.try("faults of ours in the log", "none", unless(!strings.Contains(log, "panic"), "a panic"))
 	data := filepath.Dir(filepath.Dir(s.e.ca))
 	var open, held []string
-	err = filepath.WalkDir(data, func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(data, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}

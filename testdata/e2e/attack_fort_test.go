@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -61,6 +62,29 @@ func (s *siege) noPanic(name string, f *fort) {
 	if err != nil || strings.Contains(string(log), "panic") || strings.Contains(string(log), "DATA RACE") {
 		s.t.Errorf("%s: a fault of ours in its log, or none (%v)", name, err)
 	}
+}
+
+// logged is the log, as soon as it has all of these: it is written behind the requests.
+func (s *siege) logged(p *process, words ...string) string {
+	s.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; <-time.After(20 * time.Millisecond) {
+		log, err := os.ReadFile(p.log)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		missing := slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(string(log), word) })
+		if !missing || time.Now().After(end) {
+			return string(log)
+		}
+	}
+}
+
+// flushed sends one more request than there were, and waits for its line.
+func (s *siege) flushed(p *process, mirror string) string {
+	s.t.Helper()
+	last := fmt.Sprintf("last-%d", time.Now().UnixNano())
+	s.ask(mirror, request("GET", "/v2/reg.corp.test/open/app/manifests/1", "User-Agent: "+last))
+	return s.logged(p, last)
 }
 
 // beside is the siege of another program.
@@ -131,6 +155,7 @@ func (s *siege) discloses(f *fort, field string) {
 	s.t.Helper()
 	_, metrics := s.ask(f.admin, request("GET", "/metrics", field))
 	shown := run(s.t, command(lent(), entrepotBinary(), append([]string{"config", "show"}, f.args...)...))
+	s.flushed(f.process, f.mirror)
 	if err := f.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		s.t.Fatal(err)
 	}

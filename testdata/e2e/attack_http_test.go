@@ -209,8 +209,10 @@ func (s *siege) hosts() {
 
 // h2 speaks HTTP/2 with the tls door, as a name.
 func (s *siege) h2(name string) *http.Transport {
+	only := new(http.Protocols)
+	only.SetHTTP2(true)
 	return &http.Transport{
-		ForceAttemptHTTP2: true, DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: s.roots, ServerName: name},
+		Protocols: only, DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: s.roots, ServerName: name},
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("tcp", tlsAddr) },
 	}
 }
