@@ -41,9 +41,14 @@ func badDisk(t *testing.T, u *upstream) {
 			e := startEntrepotIn(t, u, dir)
 			c := crane(t, e.trusting()...)
 			heal := d.hurt(t, e, filepath.Join(dir, "cache"))
+			whatever, native := []string{"MISS", "COLLAPSED", "BYPASS", "HIT"}, u.image(quayImage).native
+			start := e.mark(t)
 			pull(t, c, quayImage)
+			e.blobs(t, start, native, "proxy", whatever...) // waits for the lines, which come behind the requests
+			start = e.mark(t)
 			e.mirrored(t)
-			e.tellsOfEach(t)
+			e.blobs(t, start, native, "mirror", whatever...)
+			e.tellsOfEach(t, "keep sha256:")
 			for _, one := range e.entries(t, 0) {
 				small := one.Bytes < 100<<10 // few writes, none of which failed
 				if one.Kind == "blob" && (one.Cache == "HIT" && !small || one.Status != http.StatusOK) {
@@ -95,23 +100,23 @@ func (e *entrepot) mirrored(t *testing.T) {
 	}
 }
 
-// tellsOfEach waits until as many lines as pulls that were counted say that
-// something was not kept.
-func (e *entrepot) tellsOfEach(t *testing.T) {
+// tellsOfEach waits until as many lines with this text as pulls that were
+// counted say that something was not kept, and tells how many that is.
+func (e *entrepot) tellsOfEach(t *testing.T, text string) int {
 	t.Helper()
 	late, again := time.After(startTimeout), time.NewTicker(20*time.Millisecond)
 	defer again.Stop()
 	for {
-		said, counted := e.lines(t, "keep sha256:"), e.metric(t, noSpaceSum)
+		said, counted := e.lines(t, text), e.metric(t, noSpaceSum)
 		if counted > 0 && len(said) == int(counted) {
-			t.Logf("says %d times: %.300s", len(said), said[:1])
-			return
+			t.Logf("says %d times: %.300s", len(said), said[0])
+			return len(said)
 		}
 		select {
 		case <-again.C:
 		case <-late:
 			t.Errorf("%s is %v, and %d lines tell of it, want as many: %s", noSpaceSum, counted, len(said), said)
-			return
+			return len(said)
 		}
 	}
 }
