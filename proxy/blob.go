@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -218,11 +219,11 @@ func (p bigPieces) ReadFrom(r io.Reader) (int64, error) {
 		return copyPieces(p.countingWriter, r)
 	}
 	n, err := p.countingWriter.ReadFrom(r)
-	if part, ok := r.(*io.LimitedReader); err == nil && (!ok || part.N == 0) {
-		return n, nil
+	if part, ok := r.(*io.LimitedReader); err == nil && (!ok || part.N == 0) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
 	}
 	// The kernel does not tell a file that ends early or cannot be read from a client that left. The file's reader knows where to go
-	// on, and to one who left the next write fails.
+	// on, and to one who left the next write fails; one who takes nothing has been waited for, and is not again.
 	p.gone = false
 	more, err := copyPieces(p.countingWriter, r)
 	return n + more, err

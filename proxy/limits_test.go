@@ -2,13 +2,17 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -244,6 +248,35 @@ func TestFieldsBothWays(t *testing.T) {
 		}
 		if got := r.Header.Get("Accept-Encoding"); got != "identity" {
 			t.Errorf("%s: upstream saw Accept-Encoding %q, want identity", r.Path, got)
+		}
+	}
+}
+
+// byKernel is an answer of which the kernel sends a part, and then fails.
+type byKernel struct {
+	http.ResponseWriter
+	err error
+	bytes.Buffer
+}
+
+func (k *byKernel) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.CopyN(&k.Buffer, r, 3)
+	return n, errors.Join(err, k.err)
+}
+
+func (k *byKernel) Write(p []byte) (int, error) { return k.Buffer.Write(p) }
+
+// TestKernelFails: what the kernel cannot read of a file is left to the file's reader; a client that took nothing for too long is not
+// waited for once more.
+func TestKernelFails(t *testing.T) {
+	for want, failure := range map[string]error{
+		"0123456789": &net.OpError{Op: "readfrom", Err: os.NewSyscallError("sendfile", syscall.EIO)},
+		"012":        &net.OpError{Op: "readfrom", Err: os.ErrDeadlineExceeded},
+	} {
+		k := &byKernel{err: failure}
+		n, err := bigPieces{&countingWriter{ResponseWriter: k}}.ReadFrom(&io.LimitedReader{R: strings.NewReader("0123456789"), N: 10})
+		if k.String() != want || n != int64(len(want)) || (err == nil) != (n == 10) {
+			t.Errorf("%v: got %q, %d, %v, want %q", failure, k, n, err, want)
 		}
 	}
 }
