@@ -150,7 +150,7 @@ func (s *Server) enterRegistry(w *wire) {
 	if seen.Bytes()[0] == recordHandshake {
 		s.intercept(w)
 	} else {
-		s.inbox.push(w)
+		s.pulls.Serve(s.connContext(s.ctx, w), w, nil)
 	}
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -25,7 +26,7 @@ func (s *Server) ServeMirror(l net.Listener) error {
 
 // ServePlain serves plain HTTP on l to clients whose name service leads registries here; the Host field says which one is meant.
 func (s *Server) ServePlain(l net.Listener) error {
-	return s.serve(l, doorHTTP, func(w *wire) { s.inbox.push(w) })
+	return s.serve(l, doorHTTP, s.enterPlain)
 }
 
 // ServeTLS serves TLS on l to clients whose name service leads registries here; the SNI says which one is meant.
@@ -142,12 +143,29 @@ func (s *Server) handshake(w *wire, cfg *tls.Config) {
 		endHandshake(w, err)
 		return
 	}
-	if c.ConnectionState().NegotiatedProtocol == "h2" {
+	state := c.ConnectionState()
+	if state.NegotiatedProtocol == "h2" {
 		w.Conn = &pair{Conn: w.Conn}
 		s.inbox.push(c)
-	} else {
-		s.inbox.push(&opened{Conn: c, below: below})
+		return
 	}
+	s.pulls.Serve(s.connContext(s.ctx, w), &opened{Conn: c, below: below}, &state)
+}
+
+// enterPlain takes in a connection without TLS.
+func (s *Server) enterPlain(w *wire) {
+	s.spawn(w, func() { s.pulls.Serve(s.connContext(s.ctx, w), w, nil) })
+}
+
+// otherwise hands on what is no pull, and begins with seen.
+func (s *Server) otherwise(c net.Conn, seen []byte) {
+	switch v := c.(type) {
+	case *wire:
+		v.putBack(bytes.NewBuffer(seen))
+	case *opened:
+		v.replay = bytes.NewReader(seen)
+	}
+	s.inbox.push(c)
 }
 
 // endHandshake tells a client that does not speak TLS so, if it speaks HTTP; all others have got an alert. It owns w.

@@ -16,8 +16,11 @@ func newInbox() *inbox { return &inbox{conns: make(chan net.Conn), done: make(ch
 
 // push hands c in. The inbox owns it from now on, and closes it when it is closed itself. From here on it is read as HTTP.
 func (i *inbox) push(c net.Conn) {
-	if w, ok := c.(*wire); ok {
-		w.framing = &framing{}
+	switch v := c.(type) {
+	case *wire:
+		v.framing = &framing{}
+	case *opened:
+		v.framing = &framing{}
 	}
 	select {
 	case i.conns <- c:

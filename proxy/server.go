@@ -29,6 +29,7 @@ import (
 	"github.com/entrepot/entrepot/cache"
 	"github.com/entrepot/entrepot/hosts"
 	"github.com/entrepot/entrepot/proxy/credentials"
+	"github.com/entrepot/entrepot/proxy/http1"
 	"github.com/entrepot/entrepot/proxy/upstream"
 )
 
@@ -78,6 +79,7 @@ type Server struct {
 	table    atomic.Pointer[hosts.Table]
 	inbox    *inbox
 	http     *http.Server
+	pulls    *http1.Server
 	tls      *tls.Config  // of intercepted connections
 	connect  http.Handler // of CONNECT requests
 	upstream *upstream.Client
@@ -157,6 +159,9 @@ func New(cfg Config) (*Server, error) {
 	s.tls = s.tlsConfig()
 	s.connect = s.newConnect()
 	s.http = s.newHTTP()
+	s.pulls = &http1.Server{
+		Handler: s, Other: s.otherwise, HeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: s.http.ErrorLog,
+	}
 	s.work.Go(func() { s.http.Serve(s.inbox) }) // ends when the inbox is closed
 	return s, nil
 }
@@ -206,12 +211,13 @@ func (s *Server) newHTTP() *http.Server {
 		ErrorLog:          log.New(newServerNoise(s.log), "", 0),
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },
 		ConnState:         s.parted,
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			w := wireOf(c)
-			w.patience = s.cfg.ReaderPatience
-			return context.WithValue(ctx, wireKey{}, w)
-		},
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return s.connContext(ctx, wireOf(c)) },
 	}
+}
+
+func (s *Server) connContext(ctx context.Context, w *wire) context.Context {
+	w.patience = s.cfg.ReaderPatience
+	return context.WithValue(ctx, wireKey{}, w)
 }
 
 // parted says in the log why a connection was ended whose client sent what no handler got to see.
@@ -275,9 +281,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		l.Close()
 	}
 	s.mu.Unlock()
-	err := s.http.Shutdown(ctx) // closes the inbox
+	err := s.pulls.Shutdown(ctx)
+	err = errors.Join(err, s.http.Shutdown(ctx)) // closes the inbox
 	s.waitForTunnels(ctx)
 	s.cancel()
+	s.pulls.Close()
 	s.http.Close()
 	s.work.Wait()
 	s.upstream.Close()

@@ -128,11 +128,27 @@ func (w *wire) CloseWrite() error {
 type opened struct {
 	*tls.Conn
 	below   *gathering
-	framing framing
+	replay  *bytes.Reader // what was read too early
+	framing *framing      // nil while nobody but us parses what comes
 }
 
 // Read implements net.Conn.
-func (o *opened) Read(p []byte) (int, error) { return o.framing.read(p, o.Conn.Read) }
+func (o *opened) Read(p []byte) (int, error) {
+	if o.framing != nil {
+		return o.framing.read(p, o.raw)
+	}
+	return o.raw(p)
+}
+
+func (o *opened) raw(p []byte) (int, error) {
+	if o.replay != nil {
+		if n, _ := o.replay.Read(p); n > 0 {
+			return n, nil
+		}
+		o.replay = nil
+	}
+	return o.Conn.Read(p)
+}
 
 // Write implements net.Conn. net/http writes what is larger than its buffers at once.
 func (o *opened) Write(p []byte) (int, error) {
@@ -151,7 +167,7 @@ func framingOf(c net.Conn) *framing {
 	case *wire:
 		return v.framing
 	case *opened:
-		return &v.framing
+		return v.framing
 	}
 	return nil
 }

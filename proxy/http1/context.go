@@ -1,0 +1,101 @@
+package http1
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// requestContext is a request's context: it ends with the request, or when the client leaves. Whether it does is watched from the moment
+// on at which somebody wants to know, which for a small answer from the cache nobody does.
+type requestContext struct {
+	conn *conn
+
+	mu     sync.Mutex
+	inner  context.Context // nil while nobody has asked for Done
+	cancel context.CancelFunc
+	over   bool
+}
+
+// Deadline implements context.Context.
+func (r *requestContext) Deadline() (time.Time, bool) { return r.conn.ctx.Deadline() }
+
+// Done implements context.Context.
+func (r *requestContext) Done() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.inner == nil {
+		r.inner, r.cancel = context.WithCancel(r.conn.ctx)
+		if r.over {
+			r.cancel()
+		} else {
+			r.conn.watch(r.cancel)
+		}
+	}
+	return r.inner.Done()
+}
+
+// Err implements context.Context.
+func (r *requestContext) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.inner != nil:
+		return r.inner.Err()
+	case r.over:
+		return context.Canceled
+	}
+	return r.conn.ctx.Err()
+}
+
+// Value implements context.Context. Package context itself asks the inner one who it is.
+func (r *requestContext) Value(key any) any {
+	r.mu.Lock()
+	from := r.inner
+	r.mu.Unlock()
+	if from == nil {
+		from = r.conn.ctx
+	}
+	return from.Value(key)
+}
+
+// end ends it: the request is over, or its client gone.
+func (r *requestContext) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	if r.cancel != nil {
+		r.cancel()
+	}
+}
+
+// watch has gone called when the client leaves. A byte of its next request is kept, and tells that it is still there.
+func (c *conn) watch(gone func()) {
+	if c.start < c.end {
+		return
+	}
+	c.start, c.end = 0, 0
+	c.deadline = time.Time{}
+	c.SetReadDeadline(time.Time{})
+	watching := make(chan struct{})
+	c.watching = watching
+	go func() {
+		defer close(watching)
+		n, err := c.Conn.Read(c.buf[:1])
+		c.end = n
+		if n == 0 && err != nil {
+			gone()
+		}
+	}()
+}
+
+// unwatch ends that. The request is over, so that nobody begins with it any more.
+func (c *conn) unwatch() {
+	if c.watching == nil {
+		return
+	}
+	c.deadline = time.Unix(1, 0)
+	c.SetReadDeadline(c.deadline)
+	<-c.watching
+	c.watching = nil
+}

@@ -1,0 +1,220 @@
+package http1
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// exchange is a request and its answer.
+type exchange struct {
+	request  *http.Request
+	url      url.URL
+	ctx      requestContext
+	response response
+}
+
+// maxFields is how many fields a header of a pull has at most; what has more is for the other server.
+const maxFields = 100
+
+// header reads until a whole header is there and tells its length, which is zero where it is for the other server.
+func (c *conn) header() (int, error) {
+	if c.start == c.end {
+		c.start, c.end = 0, 0
+	}
+	begun := !c.asked.Load() // the first header is waited for no longer than its rest
+	if begun {
+		c.readWithin(c.server.HeaderTimeout)
+	} else {
+		c.readWithin(c.server.IdleTimeout)
+	}
+	for {
+		have := c.buf[c.start:c.end]
+		if n, plain := headerEnd(have); n > 0 || !plain {
+			return n, nil
+		}
+		if len(have) > 0 && !begun {
+			begun = true
+			c.readWithin(c.server.HeaderTimeout)
+		}
+		if c.end == len(c.buf) && !c.grow() {
+			return 0, nil
+		}
+		n, err := c.Conn.Read(c.buf[c.end:])
+		c.end += n
+		if n == 0 && err == io.EOF && c.start < c.end {
+			return 0, nil
+		}
+		if n == 0 && err != nil {
+			return 0, err
+		}
+	}
+}
+
+// readWithin sets the deadline of reading, or leaves one that is a little earlier: to set it for each request costs as much as to read
+// a header.
+func (c *conn) readWithin(d time.Duration) {
+	at := time.Now().Add(d)
+	if early := at.Sub(c.deadline); early >= 0 && early < d/16 {
+		return
+	}
+	c.deadline = at
+	c.SetReadDeadline(at)
+}
+
+// grow makes room for more of a header. False means that it is too large.
+func (c *conn) grow() bool {
+	into := c.buf
+	if c.start == 0 {
+		if len(c.buf) == largeHeader {
+			return false
+		}
+		into = make([]byte, largeHeader)
+	}
+	c.start, c.end = 0, copy(into, c.buf[c.start:c.end])
+	c.buf = into
+	return true
+}
+
+// headerEnd is the length of the header that b begins with, zero where its end is not there; plain tells whether it may still become
+// one of ours. A line feed without its carriage return may be the end of a header to another reader.
+func headerEnd(b []byte) (n int, plain bool) {
+	if !begins(b, "GET /") && !begins(b, "HEAD /") {
+		return 0, false
+	}
+	if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
+		return i + 4, true
+	}
+	for i := 0; ; i++ {
+		next := bytes.IndexByte(b[i:], '\n')
+		if next < 0 {
+			return 0, true
+		}
+		if i += next; b[i-1] != '\r' { // a method stands before it
+			return 0, false
+		}
+	}
+}
+
+// begins tells whether b has such a beginning, as far as it goes.
+func begins(b []byte, with string) bool {
+	n := min(len(b), len(with))
+	return string(b[:n]) == with[:n]
+}
+
+// parse makes x of the header of n bytes that was read. False leaves the request to the other server.
+func (c *conn) parse(x *exchange, n int) bool {
+	x.ctx = requestContext{conn: c}
+	r := new(http.Request).WithContext(&x.ctx) // the only way to give it one without a copy
+	x.request = r
+	if !parseHeader(r, &x.url, string(c.buf[c.start:c.start+n-2])) {
+		return false
+	}
+	r.RemoteAddr, r.TLS = c.remote, c.tls
+	x.response = response{conn: c, ctx: &x.ctx, request: r, length: -1}
+	return true
+}
+
+// parseHeader takes text, a header without its empty line, apart. What it takes, http.ReadRequest takes too and understands the same;
+// it takes much less.
+func parseHeader(r *http.Request, u *url.URL, text string) bool {
+	line, text, _ := strings.Cut(text, "\r\n")
+	method, rest, _ := strings.Cut(line, " ")
+	target, version, _ := strings.Cut(rest, " ")
+	if version != "HTTP/1.1" || !all(target, isPrintable) || !parseTarget(u, target) {
+		return false
+	}
+	r.Method, r.URL, r.RequestURI, r.Body = method, u, target, http.NoBody
+	r.Proto, r.ProtoMajor, r.ProtoMinor = version, 1, 1
+	count := strings.Count(text, "\n")
+	if count > maxFields {
+		return false
+	}
+	values := make([]string, 0, count)
+	r.Header = make(http.Header, count)
+	for text != "" {
+		line, text, _ = strings.Cut(text, "\r\n")
+		name, value, found := strings.Cut(line, ":")
+		if !found || name == "" || !all(name, isToken) || !all(value, isText) {
+			return false
+		}
+		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Trim(value, " \t")
+		switch name {
+		case "Host":
+			if r.Host != "" || value == "" || !all(value, isHost) {
+				return false
+			}
+			r.Host = value
+			continue
+		case "Connection":
+			if r.Close = strings.EqualFold(value, "close"); !r.Close && !strings.EqualFold(value, "keep-alive") || r.Header[name] != nil {
+				return false
+			}
+		case "Content-Length", "Transfer-Encoding", "Expect", "Upgrade", "Trailer", "Te", "Pragma":
+			return false
+		}
+		if more := r.Header[name]; more != nil {
+			r.Header[name] = append(more, value)
+			continue
+		}
+		values = append(values, value)
+		r.Header[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	return r.Host != ""
+}
+
+// parseTarget reads the target of a request: most have nothing in them but a path.
+func parseTarget(u *url.URL, target string) bool {
+	if all(target, isPath) {
+		u.Path = target
+		return true
+	}
+	parsed, err := url.ParseRequestURI(target)
+	if err != nil {
+		return false
+	}
+	*u = *parsed
+	return true
+}
+
+// What a byte may be part of. Printable is what a target consists of, text what a value does (RFC 9110, section 5.5, without obs-text).
+const (
+	isToken = 1 << iota
+	isPath
+	isHost
+	isPrintable
+	isText
+)
+
+var kinds = func() (kinds [256]uint8) {
+	const digits, letters = "0123456789", "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	mark := func(kind uint8, chars string) {
+		for _, c := range []byte(chars) {
+			kinds[c] |= kind
+		}
+	}
+	mark(isToken, digits+letters+"!#$%&'*+-.^_`|~")
+	mark(isPath, digits+letters+"-._~/:")
+	mark(isHost, digits+letters+"-._:[]")
+	for c := byte(' '); c < 0x7f; c++ {
+		kinds[c] |= isText
+		if c > ' ' {
+			kinds[c] |= isPrintable
+		}
+	}
+	kinds['\t'] |= isText
+	return kinds
+}()
+
+func all(s string, kind uint8) bool {
+	for i := range len(s) {
+		if kinds[s[i]]&kind == 0 {
+			return false
+		}
+	}
+	return true
+}
