@@ -259,7 +259,7 @@ func (s *Server) prove(q *request, r *http.Request) error {
 
 // probe finds out behind the request's back whether everybody may read the repository, so that the next caller needs no proof.
 func (s *Server) probe(q *request, ref string) {
-	if s.cfg.Offline || !s.access.probeDue(q, s.now()) {
+	if s.cfg.Offline || !s.access.probeDue(q, q.began) {
 		return
 	}
 	p := q.as(hosts.Credential{})

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -41,14 +42,12 @@ type place struct {
 	guest *guest
 }
 
-// enter takes a place for a client, by its address with a port, and waits for one if need be. False means that there was none to be
-// had. Whoever entered has to leave.
-func (c *crowd) enter(ctx context.Context, remote string) (place, bool) {
-	at, err := netip.ParseAddrPort(remote)
-	if err != nil {
+// enter takes a place for a client, by its network, and waits for one if need be. False means that there was none to be had. Whoever
+// entered has to leave.
+func (c *crowd) enter(ctx context.Context, p netip.Prefix) (place, bool) {
+	if !p.IsValid() {
 		return place{}, true // not IP: whoever may open the socket is trusted
 	}
-	p := network(at.Addr())
 	g := c.arrive(p)
 	if g == nil {
 		return place{}, false
@@ -65,8 +64,16 @@ func (c *crowd) enter(ctx context.Context, remote string) (place, bool) {
 	return place{p, g}, true
 }
 
-// network is what a client has: its address, or all that IPv6 lets it choose from.
-func network(a netip.Addr) netip.Prefix {
+// network is what a client has: its address, or all that IPv6 lets it choose from. It is none where the address is not IP.
+func network(addr net.Addr) netip.Prefix {
+	at, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return networkOf(at.Addr())
+}
+
+func networkOf(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := 32
 	if a.Is6() {

@@ -81,7 +81,7 @@ func (g *gate) check(ctx context.Context, client, name, password string) (bool, 
 func (g *gate) queue(client string, n int) bool {
 	var from netip.Prefix
 	if a, err := netip.ParseAddr(client); err == nil {
-		from = network(a)
+		from = networkOf(a)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

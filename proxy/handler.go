@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/entrepot/entrepot/hosts"
+	"github.com/entrepot/entrepot/proxy/http1"
 )
 
 // ServeHTTP is the whole of what happens to a request, in the order and with the numbers of docs/request-handling.md, which is the
@@ -25,9 +26,13 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		request{door: conn.door, kind: kindOther},
 		countingWriter{ResponseWriter: rw, secure: r.TLS != nil, watch: watch{patience: s.cfg.ReaderPatience}},
 	}
+	if _, own := rw.(*http1.Response); own {
+		both.watch.patience = 0 // http1 has it itself
+	}
 	q, w := &both.request, &both.countingWriter
-	defer s.finish(q, w, r, s.now())
-	at, ok := s.crowd.enter(r.Context(), r.RemoteAddr)
+	q.began = s.now()
+	defer s.finish(q, w, r, q.began)
+	at, ok := s.crowd.enter(r.Context(), conn.network)
 	if !ok {
 		q.crowded(w, s.crowd.most)
 		return
@@ -121,7 +126,7 @@ func (s *Server) destination(q *request, r *http.Request, conn *wire) (path stri
 		}
 	}
 	q.registry = withoutUser(q.host)
-	if q.reg, known = t.Lookup(q.host); !known {
+	if q.reg, known = conn.lookup(t, q.host); !known {
 		return path, false, nil
 	}
 	q.registry = q.reg.Name

@@ -47,6 +47,12 @@ func TestClientLimit(t *testing.T) {
 	})
 }
 
+// address is a connection's, as text.
+type address string
+
+func (address) Network() string  { return "tcp" }
+func (a address) String() string { return string(a) }
+
 func TestCrowd(t *testing.T) {
 	c := newCrowd(2, 0)
 	for _, step := range []struct {
@@ -68,15 +74,15 @@ func TestCrowd(t *testing.T) {
 		{"@", true},
 		{"@", true},
 	} {
-		if _, got := c.enter(t.Context(), step.remote); got != step.want {
+		if _, got := c.enter(t.Context(), network(address(step.remote))); got != step.want {
 			t.Errorf("%s: got %v, want %v", step.remote, got, step.want)
 		}
 	}
 	full := newCrowd(1, time.Minute)
-	at, _ := full.enter(t.Context(), "10.0.0.1:1")
+	at, _ := full.enter(t.Context(), network(address("10.0.0.1:1")))
 	waited := make(chan place)
 	go func() {
-		next, _ := full.enter(t.Context(), "10.0.0.1:2")
+		next, _ := full.enter(t.Context(), network(address("10.0.0.1:2")))
 		waited <- next
 	}()
 	eventually(t, "one waits", func() bool {
@@ -84,13 +90,13 @@ func TestCrowd(t *testing.T) {
 		defer full.mu.Unlock()
 		return at.guest.here == 2
 	})
-	if _, ok := full.enter(t.Context(), "10.0.0.1:3"); ok {
+	if _, ok := full.enter(t.Context(), network(address("10.0.0.1:3"))); ok {
 		t.Error("a third came in, where one may be in and one may wait")
 	}
 	full.leave(at)
 	full.leave(<-waited)
 	full.leave(place{})
-	if _, again := full.enter(t.Context(), "10.0.0.1:1"); !again || len(full.of) != 1 {
+	if _, again := full.enter(t.Context(), network(address("10.0.0.1:1"))); !again || len(full.of) != 1 {
 		t.Errorf("after leaving: got %v with %d clients, want room and one", again, len(full.of))
 	}
 }

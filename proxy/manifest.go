@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/entrepot/entrepot/cache"
 )
@@ -41,8 +42,8 @@ type manifest struct {
 
 // serveManifest answers GET and HEAD of a manifest by digest, which never gets old.
 func (s *Server) serveManifest(q *request, w *countingWriter, r *http.Request) {
-	if s.access.knows(q, q.digest) && s.access.proven(q, r, s.now()) { // nobody has to be asked, so there is no wait to limit
-		if m, anew, err := s.storedManifest(q.digest); err == nil {
+	if s.access.knows(q, q.digest) && s.access.proven(q, r, q.began) { // nobody has to be asked, so there is no wait to limit
+		if m, anew, err := s.storedManifest(q.digest, q.began); err == nil {
 			s.noteHeld(q, m, anew)
 			s.probe(q, q.ref)
 			q.outcome(w, cacheHit)
@@ -70,7 +71,7 @@ func (s *Server) serveManifest(q *request, w *countingWriter, r *http.Request) {
 
 // heldManifest is the manifest if we hold it and this caller may have it; nil if we do not hold it.
 func (s *Server) heldManifest(q *request, r *http.Request) (*manifest, error) {
-	m, anew, err := s.storedManifest(q.digest)
+	m, anew, err := s.storedManifest(q.digest, s.now())
 	if err != nil {
 		return nil, nil
 	}
@@ -98,7 +99,7 @@ func (s *Server) noteManifest(q *request, m *manifest) {
 			if _, err := s.cfg.Store.Tag(q.manifestKey(c.digest)); err != nil {
 				continue
 			}
-			if held, _, err := s.storedManifest(c.digest); err == nil {
+			if held, _, err := s.storedManifest(c.digest, s.now()); err == nil {
 				s.noteManifest(q, held)
 			}
 		}
@@ -154,8 +155,7 @@ func (s *Server) manifest(ctx context.Context, q *request, r *http.Request, d ca
 }
 
 // storedManifest is one that is held, from memory or read from the store; anew tells that the store was asked.
-func (s *Server) storedManifest(d cache.Digest) (m *manifest, anew bool, err error) {
-	now := s.now()
+func (s *Server) storedManifest(d cache.Digest, now time.Time) (m *manifest, anew bool, err error) {
 	m, due := s.recent.get(d, now)
 	if m != nil && !due {
 		return m, false, nil

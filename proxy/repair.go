@@ -43,7 +43,7 @@ func (s *Server) originsOf(wanted map[cache.Digest]bool) map[cache.Digest]origin
 			found[t.Digest] = origin{k.Registry, k.Repo, kindManifest}
 			continue
 		}
-		m, _, err := s.storedManifest(t.Digest)
+		m, _, err := s.storedManifest(t.Digest, s.now())
 		if err != nil {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/entrepot/entrepot/cache"
 	"github.com/entrepot/entrepot/hosts"
@@ -45,6 +46,7 @@ type request struct {
 	cache  string // HIT, MISS, …
 	status int
 	err    error // for the log
+	began  time.Time
 }
 
 // byDigest tells whether the request names content rather than a tag.

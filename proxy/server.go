@@ -160,7 +160,8 @@ func New(cfg Config) (*Server, error) {
 	s.connect = s.newConnect()
 	s.http = s.newHTTP()
 	s.pulls = &http1.Server{
-		Handler: s, Other: s.otherwise, HeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: s.http.ErrorLog,
+		Handler: s, Other: s.otherwise, ErrorLog: s.http.ErrorLog,
+		HeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, Patience: cfg.ReaderPatience,
 	}
 	s.work.Go(func() { s.http.Serve(s.inbox) }) // ends when the inbox is closed
 	return s, nil
@@ -216,7 +217,7 @@ func (s *Server) newHTTP() *http.Server {
 }
 
 func (s *Server) connContext(ctx context.Context, w *wire) context.Context {
-	w.patience = s.cfg.ReaderPatience
+	w.patience, w.network = s.cfg.ReaderPatience, network(w.RemoteAddr())
 	return context.WithValue(ctx, wireKey{}, w)
 }
 

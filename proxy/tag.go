@@ -35,7 +35,7 @@ func (q *request) key(variant string) cache.Key {
 // by all who wait, tells whether the tag has moved; when upstream cannot say, what was seen last stands in for --max-stale.
 func (s *Server) serveTag(q *request, w *countingWriter, r *http.Request) {
 	held, have := s.heldTag(q, r)
-	rule, now := s.rule(q), s.now()
+	rule, now := s.rule(q), q.began
 	fresh := have && now.Sub(held.Seen) < rule.ManifestTTL && !wantsNew(r) && s.access.proven(q, r, now)
 	if fresh {
 		s.probe(q, q.ref)
@@ -143,7 +143,8 @@ func (s *Server) mayStandIn(q *request, r *http.Request, held cache.Tag, rule ho
 // sendTag answers from what is held, and tells whether it could: the content of a remembered tag may have been evicted. A HEAD is
 // answered all the same, unless upstream is gone: it would send the client here for what nobody can bring (distribution #1356).
 func (s *Server) sendTag(q *request, w *countingWriter, r *http.Request, t cache.Tag, word string) bool {
-	m, anew, err := s.storedManifest(t.Digest)
+	now := s.now()
+	m, anew, err := s.storedManifest(t.Digest, now)
 	switch {
 	case err == nil:
 		s.noteHeld(q, m, anew)
@@ -152,7 +153,7 @@ func (s *Server) sendTag(q *request, w *countingWriter, r *http.Request, t cache
 		return false
 	}
 	q.outcome(w, word)
-	age(w, t.Seen, s.now())
+	age(w, t.Seen, now)
 	if m == nil {
 		describe(w, t.Digest, t.MediaType)
 		w.Header().Set("Content-Length", strconv.FormatInt(t.Size, 10))

@@ -26,7 +26,7 @@ func (s *Server) tunnel(r *http.Request, c *wire, authority string) {
 		q.door = doorTLS
 	}
 	q.reg, _ = s.table.Load().Lookup(authority)
-	place, ok := s.crowd.enter(s.ctx, r.RemoteAddr)
+	place, ok := s.crowd.enter(s.ctx, network(c.RemoteAddr()))
 	if !ok {
 		q.err, q.status = errors.New(crowdedMessage(s.crowd.most)), http.StatusServiceUnavailable
 		s.endTunnel(q, r, c, codeUnavailable, start)

@@ -6,9 +6,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/entrepot/entrepot/hosts"
 )
 
 // The doors, as they are called in the log.
@@ -29,6 +33,27 @@ type wire struct {
 	replay    *bytes.Reader
 	framing   *framing      // of plain HTTP; nil while nobody parses what comes
 	patience  time.Duration // with a client that takes nothing; zero has no end
+	network   netip.Prefix  // the client's, as crowd counts; none where the address is not IP
+	last      atomic.Pointer[whose]
+}
+
+// whose is what a table knows of a host. Nearly all requests of a connection are for one host.
+type whose struct {
+	table *hosts.Table
+	host  string
+	reg   hosts.Registry
+	known bool
+}
+
+// lookup is t.Lookup(host).
+func (w *wire) lookup(t *hosts.Table, host string) (hosts.Registry, bool) {
+	f := w.last.Load()
+	if f == nil || f.table != t || f.host != host {
+		f = &whose{table: t, host: host}
+		f.reg, f.known = t.Lookup(host)
+		w.last.Store(f)
+	}
+	return f.reg, f.known
 }
 
 // Read gives first what was read too early: bytes behind CONNECT, a ClientHello.

@@ -15,7 +15,7 @@ type exchange struct {
 	request  *http.Request
 	url      url.URL
 	ctx      requestContext
-	response response
+	response Response
 }
 
 // maxFields is how many fields a header of a pull has at most; what has more is for the other server.
@@ -55,15 +55,19 @@ func (c *conn) header() (int, error) {
 	}
 }
 
-// readWithin sets the deadline of reading, or leaves one that is a little earlier: to set it for each request costs as much as to read
-// a header.
 func (c *conn) readWithin(d time.Duration) {
-	at := time.Now().Add(d)
-	if early := at.Sub(c.deadline); early >= 0 && early < d/16 {
-		return
+	if at, due := within(d, c.deadline); due {
+		c.deadline = at
+		c.SetReadDeadline(at)
 	}
-	c.deadline = at
-	c.SetReadDeadline(at)
+}
+
+// within is the time in d, and whether a deadline has to be set anew for it. One that is a little earlier stays: to set it for each
+// request costs as much as to read a header.
+func within(d time.Duration, is time.Time) (at time.Time, due bool) {
+	at = time.Now().Add(d)
+	early := at.Sub(is)
+	return at, early < 0 || early >= d/16
 }
 
 // grow makes room for more of a header. False means that it is too large.
@@ -115,7 +119,7 @@ func (c *conn) parse(x *exchange, n int) bool {
 		return false
 	}
 	r.RemoteAddr, r.TLS = c.remote, c.tls
-	x.response = response{conn: c, ctx: &x.ctx, request: r, length: -1}
+	x.response = Response{conn: c, ctx: &x.ctx, request: r, length: -1}
 	return true
 }
 

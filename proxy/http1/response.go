@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// response is how a handler answers: net/http's contract for a ResponseWriter, a Flusher, an io.ReaderFrom and write deadlines.
+// Response is how a handler answers: net/http's contract for a ResponseWriter, a Flusher, an io.ReaderFrom and write deadlines.
 // Trailers are left out, as RFC 9110, section 6.5.1, allows.
-type response struct {
+type Response struct {
 	conn    *conn
 	ctx     *requestContext
 	request *http.Request
@@ -29,7 +29,7 @@ type response struct {
 const shortBody = 2 << 10
 
 // Header implements http.ResponseWriter.
-func (w *response) Header() http.Header {
+func (w *Response) Header() http.Header {
 	if w.header == nil {
 		w.header = make(http.Header, 8)
 	}
@@ -37,7 +37,7 @@ func (w *response) Header() http.Header {
 }
 
 // WriteHeader implements http.ResponseWriter.
-func (w *response) WriteHeader(status int) {
+func (w *Response) WriteHeader(status int) {
 	switch {
 	case w.status != 0:
 		w.conn.server.logf("http: superfluous WriteHeader of %d after %d", status, w.status)
@@ -67,11 +67,11 @@ func (w *response) WriteHeader(status int) {
 }
 
 // hasBody tells whether this answer may have one (RFC 9110, section 6.4.1), which says nothing about its method.
-func (w *response) hasBody() bool {
+func (w *Response) hasBody() bool {
 	return w.status >= 200 && w.status != http.StatusNoContent && w.status != http.StatusNotModified
 }
 
-func (w *response) first(name string) string {
+func (w *Response) first(name string) string {
 	if v := w.header[name]; len(v) > 0 {
 		return v[0]
 	}
@@ -79,7 +79,7 @@ func (w *response) first(name string) string {
 }
 
 // send puts the header before what follows. A body whose length nobody knows goes in chunks.
-func (w *response) send() {
+func (w *Response) send() {
 	w.sent = true
 	w.close = w.request.Close || strings.EqualFold(w.first("Connection"), "close") || w.conn.server.stopping()
 	w.statusLine(w.status)
@@ -103,7 +103,7 @@ func (w *response) send() {
 	c.out = append(c.out, "\r\n"...)
 }
 
-func (w *response) statusLine(status int) {
+func (w *Response) statusLine(status int) {
 	c := w.conn
 	if status == http.StatusOK {
 		c.out = append(c.out, "HTTP/1.1 200 OK\r\n"...)
@@ -117,7 +117,7 @@ func (w *response) statusLine(status int) {
 }
 
 // fields writes the header's. Nothing in a value can end its line.
-func (w *response) fields() {
+func (w *Response) fields() {
 	out := w.conn.out
 	for name, values := range w.header {
 		if name == "" || !all(name, isToken) {
@@ -146,7 +146,7 @@ func blank(value []byte) {
 }
 
 // Write implements http.ResponseWriter.
-func (w *response) Write(p []byte) (int, error) {
+func (w *Response) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.sniff(p)
 		w.WriteHeader(http.StatusOK)
@@ -180,7 +180,7 @@ func (w *response) Write(p []byte) (int, error) {
 }
 
 // sniff says what a body is that nobody has described.
-func (w *response) sniff(p []byte) {
+func (w *Response) sniff(p []byte) {
 	h := w.Header()
 	if h["Content-Type"] == nil && h["Content-Encoding"] == nil && len(p) > 0 {
 		h.Set("Content-Type", http.DetectContentType(p))
@@ -188,7 +188,7 @@ func (w *response) sniff(p []byte) {
 }
 
 // release sends the header and what was held back.
-func (w *response) release() {
+func (w *Response) release() {
 	w.send()
 	if w.request.Method != http.MethodHead && len(w.held) > 0 {
 		w.body(w.held)
@@ -197,7 +197,7 @@ func (w *response) release() {
 }
 
 // body puts p out, framed.
-func (w *response) body(p []byte) {
+func (w *Response) body(p []byte) {
 	c := w.conn
 	if !w.chunked {
 		c.write(p)
@@ -210,7 +210,7 @@ func (w *response) body(p []byte) {
 }
 
 // ReadFrom implements io.ReaderFrom: a file goes to a connection without TLS by the kernel.
-func (w *response) ReadFrom(r io.Reader) (int64, error) {
+func (w *Response) ReadFrom(r io.Reader) (int64, error) {
 	to, ok := w.conn.Conn.(io.ReaderFrom)
 	if w.status == 0 && w.first("Content-Length") != "" && w.first("Content-Type") != "" {
 		w.WriteHeader(http.StatusOK)
@@ -226,15 +226,16 @@ func (w *response) ReadFrom(r io.Reader) (int64, error) {
 		r = io.LimitReader(r, w.length-w.written)
 	}
 	n, err := to.ReadFrom(r)
+	w.conn.writeDeadline = time.Time{} // the kernel's copy has its own
 	w.written += n
 	return n, err
 }
 
 // Flush implements http.Flusher.
-func (w *response) Flush() { w.FlushError() }
+func (w *Response) Flush() { w.FlushError() }
 
 // FlushError is what http.ResponseController asks for.
-func (w *response) FlushError() error {
+func (w *Response) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -249,10 +250,13 @@ func (w *response) FlushError() error {
 }
 
 // SetWriteDeadline is what http.ResponseController asks for.
-func (w *response) SetWriteDeadline(t time.Time) error { return w.conn.SetWriteDeadline(t) }
+func (w *Response) SetWriteDeadline(t time.Time) error {
+	w.conn.writeDeadline = time.Time{}
+	return w.conn.SetWriteDeadline(t)
+}
 
 // finish ends the answer, and tells whether another may follow on the connection.
-func (w *response) finish() bool {
+func (w *Response) finish() bool {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -292,9 +296,14 @@ func (c *conn) flush() {
 }
 
 func (c *conn) put(p []byte) {
-	if c.writeErr == nil && len(p) > 0 {
-		_, c.writeErr = c.Conn.Write(p)
+	if c.writeErr != nil || len(p) == 0 {
+		return
 	}
+	if at, due := within(c.server.Patience, c.writeDeadline); due {
+		c.writeDeadline = at
+		c.Conn.SetWriteDeadline(at)
+	}
+	_, c.writeErr = c.Conn.Write(p)
 }
 
 // dateField is a second's Date, made once for all answers.

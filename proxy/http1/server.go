@@ -24,6 +24,7 @@ type Server struct {
 	Other         func(net.Conn, []byte) // takes over a connection whose next request, which begins with these bytes, is for another server
 	HeaderTimeout time.Duration          // for the first header, and for each from its first byte on
 	IdleTimeout   time.Duration          // between two requests
+	Patience      time.Duration          // with a client that takes nothing of what is written
 	ErrorLog      *log.Logger            // what a handler did wrong; nil: the standard logger
 
 	mu      sync.Mutex
@@ -47,11 +48,12 @@ type conn struct {
 
 	buf        []byte // what was read and belongs to no request yet is buf[start:end]
 	start, end int
-	deadline   time.Time // of reading, as it is set
+	deadline   time.Time // of reading, as it is set; zero: there is none, or another one
 
-	watching chan struct{} // closed when nobody reads any more; nil while nobody does
-	out      []byte        // what is to be written
-	writeErr error         // after which the client could make nothing of what follows
+	watching      chan struct{} // closed when nobody reads any more; nil while nobody does
+	out           []byte        // what is to be written
+	writeDeadline time.Time     // as deadline
+	writeErr      error         // after which the client could make nothing of what follows
 }
 
 // The states of a connection. From idle either its own goroutine goes on to busy, or Shutdown closes it.
