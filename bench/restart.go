@@ -62,7 +62,7 @@ func restartLarge(t *turn) error {
 	return nil
 }
 
-// litter makes n small objects with names as entrepot gives them.
+// litter makes n empty objects as entrepot keeps them: the content under its digest, and beside it what its size and type must be.
 func litter(ctx context.Context, root string, n int) error {
 	const workers = 4
 	g, ctx := errgroup.WithContext(ctx)
@@ -76,11 +76,13 @@ func litter(ctx context.Context, root string, n int) error {
 			for i := w; i < n && ctx.Err() == nil; i += workers {
 				sum := sha256.Sum256([]byte(strconv.Itoa(i)))
 				name := hex.EncodeToString(sum[:])
-				f, err := os.OpenFile(filepath.Join(root, name[:2], name), os.O_CREATE|os.O_WRONLY, 0o444)
-				if err != nil {
+				path := filepath.Join(root, name[:2], name)
+				if err := os.WriteFile(path+".meta", []byte(`{"size":0,"mediaType":"application/octet-stream"}`), 0o644); err != nil {
 					return err
 				}
-				f.Close()
+				if err := os.WriteFile(path, nil, 0o444); err != nil {
+					return err
+				}
 			}
 			return ctx.Err()
 		})
