@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// inbox is the listener of the one http.Server: whatever door a connection came in by, it is handed in here.
+// inbox is the listener of net/http's server: whatever door a connection came in by, it is handed in here.
 type inbox struct {
 	conns chan net.Conn
 	done  chan struct{}

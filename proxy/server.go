@@ -1,7 +1,8 @@
 // Package proxy brings a client's request to the cache or the registry and the answer back.
 //
-// Doors accept connections and find out where the client wants to go; they hand them to one inbox; behind the inbox stands one
-// http.Server with one handler, whose list of decisions is docs/request-handling.md and reads top to bottom in handler.go. The
+// Doors accept connections and find out where the client wants to go. Two servers read requests from them, http1 those that pulls are
+// made of, and behind it, by the inbox, net/http's all others; both have one handler, whose list of decisions is
+// docs/request-handling.md and reads top to bottom in handler.go. The
 // invariant: a byte from the cache goes out only to a caller whose right to that repository is proven.
 package proxy
 
@@ -73,15 +74,15 @@ type Config struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-// Server is the doors, the inbox and the handler.
+// Server is the doors, the servers behind them and the handler.
 type Server struct {
 	cfg      Config
 	table    atomic.Pointer[hosts.Table]
 	inbox    *inbox
-	http     *http.Server
-	pulls    *http1.Server
-	tls      *tls.Config  // of intercepted connections
-	connect  http.Handler // of CONNECT requests
+	pulls    *http1.Server // of GET and HEAD by HTTP/1.1
+	http     *http.Server  // of the rest
+	tls      *tls.Config   // of intercepted connections
+	connect  http.Handler  // of CONNECT requests
 	upstream *upstream.Client
 	access   *access
 	clients  *gate
