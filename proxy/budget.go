@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,25 @@ const longestRest = time.Hour
 
 // accountCounts is for how long after an answer to our credential what is said to others, of their own limits, is not listened to.
 const accountCounts = 10 * time.Minute
+
+// ofOneAccount tells whether what an answer says of limits is about an account of the client's own, and nobody else's business. An
+// anonymous token has no subject at Docker Hub, "(anonymous)" at quay.io; Docker Hub also names whom it has counted, an address or an
+// account. Of a token that cannot be read nothing is known, and it counts as everybody's.
+func ofOneAccount(resp *http.Response) bool {
+	if by := resp.Header.Get("Docker-Ratelimit-Source"); by != "" {
+		_, err := netip.ParseAddr(by)
+		return err != nil
+	}
+	if _, _, basic := resp.Request.BasicAuth(); basic {
+		return true
+	}
+	for c := range claimsIn(resp.Request.Header) {
+		if c.Sub != "" && c.Sub != "(anonymous)" {
+			return true
+		}
+	}
+	return false
+}
 
 // note takes in the fields of an answer, to our own credential or to somebody else.
 func (b *budgets) note(registry string, own bool, resp *http.Response, now time.Time) {

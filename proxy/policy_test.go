@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
@@ -95,6 +96,40 @@ func TestRetryAfterOfOtherThings(t *testing.T) {
 			}
 			if status, _, word := st.outcome("/v2/library/app/manifests/1"); status != 200 || word != cacheRevalidated {
 				t.Errorf("a tag afterwards: got %d %s, want 200 REVALIDATED", status, word)
+			}
+		})
+	}
+}
+
+// TestRetryAfterOfOneAccount: a client whose own account has no pulls left keeps nobody else's tags from being checked.
+func TestRetryAfterOfOneAccount(t *testing.T) {
+	bearer := func(claims string) string {
+		return "Bearer e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".x"
+	}
+	for what, row := range map[string]struct{ authorization, source, want string }{
+		"a user's token":               {bearer(`{"sub":"alice"}`), "", cacheRevalidated},
+		"a user's password":            {"Basic YWxpY2U6c2VjcmV0", "", cacheRevalidated},
+		"counted by account":           {"Bearer opaque", "9d1cd5e1-0f4a-4a5e-8d5a-1f3a5c3c9a11", cacheRevalidated},
+		"an anonymous token":           {bearer(`{"sub":""}`), "", cacheStale},
+		"one that says so":             {bearer(`{"sub":"(anonymous)"}`), "", cacheStale},
+		"one of which we know nothing": {"Bearer opaque", "", cacheStale},
+		"counted by address":           {bearer(`{"sub":"alice"}`), "203.0.113.77", cacheStale},
+	} {
+		t.Run(what, func(t *testing.T) {
+			st := newSite(t)
+			clock := st.clock()
+			st.world.Push(t, "quay.io/org/app:1", world.Image(t, 1, 1000))
+			st.outcome("/v2/quay.io/org/app/manifests/1")
+			clock.advance(2 * time.Minute)
+			header := map[string]string{"Retry-After": "3600"}
+			if row.source != "" {
+				header["Docker-Ratelimit-Source"] = row.source
+			}
+			fault := st.world.Host("quay.io").Fault(world.Fault{Kind: world.Status, Status: http.StatusTooManyRequests, Header: header, Times: -1})
+			st.do(doorProxy, "GET", "https://quay.io/v2/org/app/manifests/1", "Authorization", row.authorization)
+			fault.Clear()
+			if status, _, word := st.outcome("/v2/quay.io/org/app/manifests/1"); status != 200 || word != row.want {
+				t.Errorf("for another client: got %d %s, want 200 %s", status, word, row.want)
 			}
 		})
 	}

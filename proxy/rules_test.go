@@ -30,7 +30,7 @@ var rules = map[string][]string{
 	"no secret in the log":                                    {"TestNoSecretInTheLog", "TestPasswordsInAddressesAreNotRepeated"},
 	"names are judged before they are used, once decoded":     {"TestMirrorRefusals", "TestPathIsNoHost", "TestLookupGarbage"},
 	"nothing of the admin's is at the other doors":            {"TestAdvisoriesOnContent"},
-	"what fails for one closes the way for nobody else":       {"TestOneWayIsNotAnother", "TestRetryAfterOfOtherThings", "TestGateIsFair", "TestClientLimit"},
+	"what fails for one closes the way for nobody else":       {"TestOneWayIsNotAnother", "TestRetryAfterOfOtherThings", "TestRetryAfterOfOneAccount", "TestGateIsFair", "TestClientLimit"},
 	"who may come in is known, whatever the address's family": {"TestAllowClients", "TestCrowd"},
 }
 

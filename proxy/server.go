@@ -187,8 +187,9 @@ func (s *Server) observe(q upstream.Request, resp *http.Response, _ error) {
 		// What a registry says to a search, a login, a listing or a push is about that, and a client has as many of those as he likes: it
 		// must not keep tags from being checked for all.
 		pull := readOnly(resp.Request) && (q.Kind == kindManifest || q.Kind == kindBlob)
-		if pull && sameAuthority(resp.Request.URL.Host, q.Base.Host) {
-			s.budgets.note(q.Registry.Name, !q.Credential.IsZero(), resp, s.now())
+		own := !q.Credential.IsZero()
+		if pull && sameAuthority(resp.Request.URL.Host, q.Base.Host) && (own || !ofOneAccount(resp)) {
+			s.budgets.note(q.Registry.Name, own, resp, s.now())
 		}
 	}
 	s.metrics.upstreamAnswer(q.Registry.Name, q.Kind, status)

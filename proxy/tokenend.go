@@ -3,28 +3,44 @@ package proxy
 import (
 	"encoding/base64"
 	"encoding/json"
+	"iter"
 	"net/http"
 	"strings"
 	"time"
 )
 
-// ended tells whether the token that the caller brings says of itself that it has ended (RFC 7519, section 4.1.4). Its signature is
-// not ours to check and need not be: all that a caller can bring about with his words is that upstream is asked again.
+// claims is what a token that a caller brings says of itself (RFC 7519, section 4.1). Its signature is not ours to check and need not
+// be: all that a caller can bring about with his words is that upstream is asked more often.
+type claims struct {
+	Exp *float64 `json:"exp"`
+	Sub string   `json:"sub"`
+}
+
+// claimsIn are those of a request's tokens that can be read.
+func claimsIn(h http.Header) iter.Seq[claims] {
+	return func(yield func(claims) bool) {
+		for _, field := range h.Values("Authorization") {
+			scheme, token, _ := strings.Cut(field, " ")
+			parts := strings.Split(token, ".")
+			if !strings.EqualFold(scheme, "bearer") || len(parts) != 3 {
+				continue
+			}
+			text, err := base64.RawURLEncoding.DecodeString(parts[1])
+			if err != nil {
+				continue
+			}
+			var c claims
+			if json.Unmarshal(text, &c) == nil && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// ended tells whether the token that the caller brings says that it has ended.
 func ended(r *http.Request, now time.Time) bool {
-	for _, field := range r.Header.Values("Authorization") {
-		scheme, token, _ := strings.Cut(field, " ")
-		parts := strings.Split(token, ".")
-		if !strings.EqualFold(scheme, "bearer") || len(parts) != 3 {
-			continue
-		}
-		claims, err := base64.RawURLEncoding.DecodeString(parts[1])
-		if err != nil {
-			continue
-		}
-		var said struct {
-			Exp *float64 `json:"exp"`
-		}
-		if json.Unmarshal(claims, &said) == nil && said.Exp != nil && float64(now.Unix()) >= *said.Exp {
+	for c := range claimsIn(r.Header) {
+		if c.Exp != nil && float64(now.Unix()) >= *c.Exp {
 			return true
 		}
 	}
