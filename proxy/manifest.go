@@ -188,12 +188,12 @@ var (
 // readManifest reads and closes b, and judges what it is.
 func (s *Server) readManifest(b *cache.Blob) (*manifest, error) {
 	defer b.Close()
-	if b.Size > maxManifest {
-		return nil, fmt.Errorf("%w: %d bytes, want at most %d", errNoManifest, b.Size, maxManifest)
-	}
 	body, err := io.ReadAll(io.LimitReader(b, maxManifest+1))
 	if err != nil {
 		return nil, err
+	}
+	if len(body) > maxManifest {
+		return nil, fmt.Errorf("%w: more than %d bytes", errNoManifest, maxManifest)
 	}
 	if !b.Digest.Matches(body) { // a disk that changes bytes: found here for what is small, by verify for the rest
 		s.log.Warn().Stringer("digest", b.Digest).Msg("cache: a manifest is damaged on disk: it is dropped and fetched again")

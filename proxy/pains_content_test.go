@@ -229,6 +229,13 @@ func largeManifest(t *testing.T, w way) {
 		}
 		st.settled()
 	}
+	larger := padded(maxManifest + 2)
+	st.world.PutManifest(t, corp+"/app:larger", typeOCIIndex, larger)
+	st.world.Host(corp).Fault(world.Fault{Kind: world.Chunked, On: world.Manifest, Method: "GET"})
+	if a := st.fetchBy(w, corp, "app/manifests/"+cache.DigestOf(larger).String(), accepting...); a.StatusCode < 400 || !strings.Contains(string(a.body), "more than") {
+		t.Errorf("8 MiB and two bytes without a length: got %d %.80q, want a refusal", a.StatusCode, a.body)
+	}
+	st.settled()
 	st.world.Host(corp).Fault(world.Fault{Kind: world.Status, Status: 405, Method: "HEAD", On: world.Manifest, Times: -1})
 	if a := st.fetchBy(w, corp, "app/manifests/more", accepting...); a.StatusCode < 400 {
 		t.Errorf("8 MiB and a byte by GET: got %d %.80q, want a refusal", a.StatusCode, a.body)
