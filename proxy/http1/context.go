@@ -24,6 +24,12 @@ func (r *requestContext) Deadline() (time.Time, bool) { return r.conn.ctx.Deadli
 func (r *requestContext) Done() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.begin()
+	return r.inner.Done()
+}
+
+// begin makes the inner context, and begins to watch. The caller holds mu.
+func (r *requestContext) begin() {
 	if r.inner == nil {
 		r.inner, r.cancel = context.WithCancel(r.conn.ctx)
 		if r.over {
@@ -32,20 +38,14 @@ func (r *requestContext) Done() <-chan struct{} {
 			r.conn.watch(r.cancel)
 		}
 	}
-	return r.inner.Done()
 }
 
-// Err implements context.Context.
+// Err implements context.Context. Who asks may do so again and again, and never for Done: he is to be told too.
 func (r *requestContext) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.inner != nil:
-		return r.inner.Err()
-	case r.over:
-		return context.Canceled
-	}
-	return r.conn.ctx.Err()
+	r.begin()
+	return r.inner.Err()
 }
 
 // Value implements context.Context. Package context itself asks the inner one who it is.

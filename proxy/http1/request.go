@@ -119,7 +119,7 @@ func (c *conn) parse(x *exchange, n int) bool {
 		return false
 	}
 	r.RemoteAddr, r.TLS = c.remote, c.tls
-	x.response = Response{conn: c, ctx: &x.ctx, request: r, length: -1}
+	x.response = Response{conn: c, ctx: &x.ctx, request: r, length: -1, close: r.Close}
 	return true
 }
 

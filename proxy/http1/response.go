@@ -10,7 +10,10 @@ import (
 )
 
 // Response is how a handler answers: net/http's contract for a ResponseWriter, a Flusher, an io.ReaderFrom and write deadlines.
-// Trailers are left out, as RFC 9110, section 6.5.1, allows.
+//
+// It differs where it may. Trailers are left out, as RFC 9110, section 6.5.1, allows. How a body is framed is no handler's to say but by
+// its Content-Length: a Transfer-Encoding and whatever else it has in Connection than "close" are left out. What is larger than 2 KiB
+// waits for up to 8 KiB more, or for Flush. ReadFrom takes no more than was announced. There is no Hijacker and no read deadline.
 type Response struct {
 	conn    *conn
 	ctx     *requestContext
@@ -19,10 +22,11 @@ type Response struct {
 	status  int   // zero: not said yet
 	length  int64 // as announced, -1 for unknown
 	written int64 // of the body
-	sent    bool  // the header is in conn.out, or further
+	untyped bool  // nobody has said what the body is: its beginning has to
+	sent    bool  // the header is in conn.out, or further, to its end
 	chunked bool
 	close   bool   // the connection ends with this answer
-	held    []byte // a body of unknown length that may yet turn out to be a short one
+	held    []byte // the beginning of a body whose length or type is not known yet
 }
 
 // shortBody is what a body is held back to, to see whether it has an end, before it is sent in chunks (net/http's own measure).
@@ -36,32 +40,41 @@ func (w *Response) Header() http.Header {
 	return w.header
 }
 
-// WriteHeader implements http.ResponseWriter.
+// WriteHeader implements http.ResponseWriter. What the handler's header has now is what goes out.
 func (w *Response) WriteHeader(status int) {
+	c := w.conn
 	switch {
 	case w.status != 0:
-		w.conn.server.logf("http: superfluous WriteHeader of %d after %d", status, w.status)
+		c.server.logf("http: superfluous WriteHeader of %d after %d", status, w.status)
 		return
 	case status < 100 || status > 999:
 		panic(fmt.Sprintf("http1: WriteHeader of %d", status))
-	case status < 200:
+	case status < 200 && status != http.StatusSwitchingProtocols:
 		w.statusLine(status)
 		w.fields()
-		w.conn.out = append(w.conn.out, "\r\n"...)
-		w.conn.flush()
+		c.out = append(c.out, "\r\n"...)
+		c.flush()
 		return
 	}
 	w.status = status
 	if text := w.first("Content-Length"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < 0 {
-			w.conn.server.logf("http: invalid Content-Length of %q", text)
+			c.server.logf("http: invalid Content-Length of %q", text)
 			delete(w.header, "Content-Length")
 		} else {
 			w.length = n
 		}
 	}
-	if w.length >= 0 || !w.hasBody() {
+	w.close = w.close || strings.EqualFold(w.first("Connection"), "close")
+	_, typed := w.header["Content-Type"]
+	w.untyped = !typed && w.first("Content-Encoding") == ""
+	w.statusLine(status)
+	w.fields()
+	if _, dated := w.header["Date"]; !dated {
+		c.out = append(c.out, c.server.dateLine()...)
+	}
+	if w.length >= 0 && !w.untyped || !w.hasBody() {
 		w.send()
 	}
 }
@@ -78,25 +91,21 @@ func (w *Response) first(name string) string {
 	return ""
 }
 
-// send puts the header before what follows. A body whose length nobody knows goes in chunks.
+// send ends the header. A body whose length nobody knows goes in chunks.
 func (w *Response) send() {
-	w.sent = true
-	w.close = w.request.Close || strings.EqualFold(w.first("Connection"), "close") || w.conn.server.stopping()
-	w.statusLine(w.status)
-	if !w.hasBody() {
-		delete(w.header, "Content-Length")
-		delete(w.header, "Transfer-Encoding")
-	}
-	delete(w.header, "Connection")
-	w.fields()
 	c := w.conn
-	if w.header["Date"] == nil {
-		c.out = append(c.out, c.server.dateLine()...)
-	}
+	w.sent = true
+	w.close = w.close || c.server.stopping()
 	if w.close {
 		c.out = append(c.out, "Connection: close\r\n"...)
 	}
-	if w.hasBody() && w.length < 0 && w.request.Method != http.MethodHead {
+	switch {
+	case !w.hasBody():
+	case w.length >= 0:
+		c.out = append(c.out, "Content-Length: "...)
+		c.out = strconv.AppendInt(c.out, w.length, 10)
+		c.out = append(c.out, "\r\n"...)
+	case w.request.Method != http.MethodHead:
 		w.chunked = true
 		c.out = append(c.out, "Transfer-Encoding: chunked\r\n"...)
 	}
@@ -112,15 +121,20 @@ func (w *Response) statusLine(status int) {
 	c.out = append(c.out, "HTTP/1.1 "...)
 	c.out = strconv.AppendInt(c.out, int64(status), 10)
 	c.out = append(c.out, ' ')
-	c.out = append(c.out, http.StatusText(status)...)
+	if text := http.StatusText(status); text != "" {
+		c.out = append(c.out, text...)
+	} else {
+		c.out = append(c.out, "status code "...)
+		c.out = strconv.AppendInt(c.out, int64(status), 10)
+	}
 	c.out = append(c.out, "\r\n"...)
 }
 
-// fields writes the header's. Nothing in a value can end its line.
+// fields writes the header's, but for those that are ours to say. Nothing in a value can end its line.
 func (w *Response) fields() {
 	out := w.conn.out
 	for name, values := range w.header {
-		if name == "" || !all(name, isToken) {
+		if name == "" || !all(name, isToken) || w.ours(name) {
 			continue
 		}
 		for _, v := range values {
@@ -137,6 +151,17 @@ func (w *Response) fields() {
 	w.conn.out = out
 }
 
+// ours tells whether a field says how the answer is framed, which send does, or describes a body that is not there.
+func (w *Response) ours(name string) bool {
+	switch name {
+	case "Content-Length", "Transfer-Encoding", "Connection", "Trailer":
+		return true
+	case "Content-Type":
+		return w.status == http.StatusNotModified
+	}
+	return false
+}
+
 func blank(value []byte) {
 	for i, b := range value {
 		if b == '\n' || b == '\r' {
@@ -148,26 +173,25 @@ func blank(value []byte) {
 // Write implements http.ResponseWriter.
 func (w *Response) Write(p []byte) (int, error) {
 	if w.status == 0 {
-		w.sniff(p)
 		w.WriteHeader(http.StatusOK)
 	}
 	switch {
 	case len(p) == 0:
-		return 0, w.conn.writeErr
+		return 0, nil
 	case !w.hasBody():
 		return 0, http.ErrBodyNotAllowed
-	case w.length >= 0 && w.written+int64(len(p)) > w.length:
-		return 0, http.ErrContentLength
 	}
-	w.written += int64(len(p))
+	w.written += int64(len(p)) // of too much too: the connection ends with such an answer
 	switch {
+	case w.length >= 0 && w.written > w.length:
+		return 0, http.ErrContentLength
 	case w.request.Method == http.MethodHead && w.sent:
 		return len(p), nil
 	case !w.sent && len(w.held)+len(p) <= shortBody:
 		w.held = append(w.held, p...)
 		return len(p), nil
 	case !w.sent:
-		w.release()
+		w.release(p)
 	}
 	if w.request.Method != http.MethodHead {
 		w.body(p)
@@ -179,16 +203,21 @@ func (w *Response) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// sniff says what a body is that nobody has described.
-func (w *Response) sniff(p []byte) {
-	h := w.Header()
-	if h["Content-Type"] == nil && h["Content-Encoding"] == nil && len(p) > 0 {
-		h.Set("Content-Type", http.DetectContentType(p))
-	}
-}
+// sniffed is how much of a body http.DetectContentType looks at.
+const sniffed = 512
 
-// release sends the header and what was held back.
-func (w *Response) release() {
+// release sends the header and what was held back. The body goes on with next.
+func (w *Response) release(next []byte) {
+	c := w.conn
+	if w.untyped && len(w.held)+len(next) > 0 {
+		begin := next
+		if len(w.held) > 0 {
+			begin = append(w.held[:len(w.held):len(w.held)], next[:min(len(next), sniffed)]...)
+		}
+		c.out = append(c.out, "Content-Type: "...)
+		c.out = append(c.out, http.DetectContentType(begin)...)
+		c.out = append(c.out, "\r\n"...)
+	}
 	w.send()
 	if w.request.Method != http.MethodHead && len(w.held) > 0 {
 		w.body(w.held)
@@ -215,18 +244,18 @@ func (w *Response) ReadFrom(r io.Reader) (int64, error) {
 	if w.status == 0 && w.first("Content-Length") != "" && w.first("Content-Type") != "" {
 		w.WriteHeader(http.StatusOK)
 	}
-	if !ok || w.conn.tls != nil || w.length < 0 || !w.hasBody() || w.request.Method == http.MethodHead {
+	if !ok || w.conn.tls != nil || !w.sent || w.length < 0 || !w.hasBody() || w.request.Method == http.MethodHead {
 		return io.Copy(struct{ io.Writer }{w}, r)
 	}
 	if err := w.FlushError(); err != nil {
 		return 0, err
 	}
 	w.ctx.Done() // so that who left is told from a file that cannot be read
+	w.conn.waitForever()
 	if part, ok := r.(*io.LimitedReader); !ok || part.N > w.length-w.written {
 		r = io.LimitReader(r, w.length-w.written)
 	}
 	n, err := to.ReadFrom(r)
-	w.conn.writeDeadline = time.Time{} // the kernel's copy has its own
 	w.written += n
 	return n, err
 }
@@ -240,7 +269,7 @@ func (w *Response) FlushError() error {
 		w.WriteHeader(http.StatusOK)
 	}
 	if !w.sent {
-		w.release()
+		w.release(nil)
 	}
 	w.conn.flush()
 	if w.conn.writeErr != nil {
@@ -249,9 +278,9 @@ func (w *Response) FlushError() error {
 	return w.conn.writeErr
 }
 
-// SetWriteDeadline is what http.ResponseController asks for.
+// SetWriteDeadline is what http.ResponseController asks for. It stands in for our patience, and ends with the answer.
 func (w *Response) SetWriteDeadline(t time.Time) error {
-	w.conn.writeDeadline = time.Time{}
+	w.conn.hurried.Store(true)
 	return w.conn.SetWriteDeadline(t)
 }
 
@@ -261,19 +290,26 @@ func (w *Response) finish() bool {
 		w.WriteHeader(http.StatusOK)
 	}
 	if !w.sent {
-		w.length = int64(len(w.held))
-		if w.request.Method != http.MethodHead || w.length > 0 {
-			w.Header()["Content-Length"] = []string{strconv.Itoa(len(w.held))}
+		if w.length < 0 && (w.request.Method != http.MethodHead || len(w.held) > 0) {
+			w.length = int64(len(w.held))
 		}
-		w.release()
+		w.release(nil)
 	}
 	c := w.conn
 	if w.chunked {
 		c.out = append(c.out, "0\r\n\r\n"...)
 	}
 	c.flush()
-	short := w.length > w.written && w.hasBody() && w.request.Method != http.MethodHead
-	return !short && !w.close && c.writeErr == nil
+	wrong := w.length >= 0 && w.length != w.written && w.hasBody() && w.request.Method != http.MethodHead
+	return !wrong && !w.close && c.writeErr == nil
+}
+
+// cut is how an answer ends that its handler has given up. What net/http would have sent by then goes out, so that the client sees an
+// answer that was cut and not a request that was lost, which some would send again; but what looks like a whole answer does not.
+func (w *Response) cut() {
+	if w.sent && w.written > shortBody && w.written != w.length && w.request.Method != http.MethodHead {
+		w.conn.flush()
+	}
 }
 
 // write puts p out, at once where it is large.
@@ -299,11 +335,19 @@ func (c *conn) put(p []byte) {
 	if c.writeErr != nil || len(p) == 0 {
 		return
 	}
-	if at, due := within(c.server.Patience, c.writeDeadline); due {
+	if at, due := within(c.server.Patience, c.writeDeadline); due && !c.hurried.Load() {
 		c.writeDeadline = at
 		c.Conn.SetWriteDeadline(at)
 	}
 	_, c.writeErr = c.Conn.Write(p)
+}
+
+// waitForever takes our deadline of writing away: what follows has its own, or none.
+func (c *conn) waitForever() {
+	if !c.writeDeadline.IsZero() && !c.hurried.Load() {
+		c.SetWriteDeadline(time.Time{})
+	}
+	c.writeDeadline = time.Time{}
 }
 
 // dateField is a second's Date, made once for all answers.

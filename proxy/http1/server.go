@@ -29,7 +29,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	conns   map[*conn]bool
-	closing bool
+	closing atomic.Bool   // set under mu
 	gone    chan struct{} // closed when Shutdown has been asked for and no connection is left; nil before
 
 	date atomic.Pointer[dateField]
@@ -53,6 +53,7 @@ type conn struct {
 	watching      chan struct{} // closed when nobody reads any more; nil while nobody does
 	out           []byte        // what is to be written
 	writeDeadline time.Time     // as deadline
+	hurried       atomic.Bool   // the handler has set a deadline of writing
 	writeErr      error         // after which the client could make nothing of what follows
 }
 
@@ -82,14 +83,20 @@ func (s *Server) Serve(ctx context.Context, nc net.Conn, t *tls.ConnectionState)
 		nc.Close()
 		return
 	}
-	other := c.serve()
-	s.leave(c)
-	if other {
-		nc.SetReadDeadline(time.Time{})
-		s.Other(nc, c.buf[c.start:c.end])
-		return
-	}
-	nc.Close()
+	other := false
+	defer func() {
+		if cut := recover(); cut != nil && cut != http.ErrAbortHandler {
+			s.logf("http: panic serving %s: %v\n%s", c.remote, cut, debug.Stack())
+		}
+		s.leave(c)
+		if other {
+			nc.SetDeadline(time.Time{})
+			s.Other(nc, c.buf[c.start:c.end])
+			return
+		}
+		nc.Close()
+	}()
+	other = c.serve()
 }
 
 // serve serves one request after the other, and tells whether the connection is left to the other server.
@@ -121,25 +128,30 @@ func (c *conn) serve() (other bool) {
 func (c *conn) answer(x *exchange) (ok bool) {
 	out := outs.Get().(*[]byte)
 	c.out = (*out)[:0]
-	defer func() {
-		cut := recover()
-		if cut != nil && cut != http.ErrAbortHandler {
-			c.server.logf("http: panic serving %s: %v\n%s", c.remote, cut, debug.Stack())
+	done := false
+	defer func() { // also of a handler that panics, or ends its goroutine
+		if !done {
+			x.response.cut()
 		}
 		x.ctx.end()
 		c.unwatch()
+		if c.hurried.Swap(false) {
+			c.writeDeadline = time.Time{}
+			c.SetWriteDeadline(time.Time{})
+		}
 		*out, c.out = c.out[:0], nil
 		outs.Put(out)
-		ok = ok && cut == nil
 	}()
 	c.server.Handler.ServeHTTP(&x.response, x.request)
-	return x.response.finish()
+	ok = x.response.finish()
+	done = true
+	return ok
 }
 
 func (s *Server) enter(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing.Load() {
 		return false
 	}
 	if s.conns == nil {
@@ -153,17 +165,18 @@ func (s *Server) leave(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	s.endGone()
+}
+
+// endGone lets Shutdown end if nothing is left to wait for. The caller holds mu.
+func (s *Server) endGone() {
 	if s.gone != nil && len(s.conns) == 0 {
 		close(s.gone)
 		s.gone = nil
 	}
 }
 
-func (s *Server) stopping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
-}
+func (s *Server) stopping() bool { return s.closing.Load() }
 
 func (s *Server) logf(format string, args ...any) {
 	if s.ErrorLog != nil {
@@ -180,13 +193,12 @@ const graceOfNew = 5 * time.Second
 // no new ones come.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	s.closing = true
-	gone := make(chan struct{})
-	if len(s.conns) == 0 {
-		close(gone)
-	} else {
-		s.gone = gone
+	s.closing.Store(true)
+	if s.gone == nil {
+		s.gone = make(chan struct{})
 	}
+	gone := s.gone
+	s.endGone()
 	s.mu.Unlock()
 	for pause := time.Millisecond; ; pause = min(2*pause, time.Second/2) {
 		s.closeIdle(time.Now().Add(-graceOfNew))
@@ -218,7 +230,7 @@ func (s *Server) closeIdle(before time.Time) {
 func (s *Server) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closing = true
+	s.closing.Store(true)
 	for c := range s.conns {
 		c.Conn.Close()
 	}
