@@ -1,0 +1,241 @@
+package http1
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/entrepot/entrepot/testdata/world/leaks"
+)
+
+func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
+
+// patience is how long a test waits for what must happen, before it fails.
+const patience = 10 * time.Second
+
+// door is a server on loopback, ours or net/http's.
+type door struct {
+	ours    *Server // nil: it is net/http's
+	addr    string
+	clients *tls.Config // nil: it speaks plain HTTP
+	log     *lines
+	others  chan *handed // what was handed over
+}
+
+// handed is a connection that is left to the other server.
+type handed struct {
+	net.Conn
+	seen []byte
+}
+
+// Read gives first what was read already.
+func (h *handed) Read(p []byte) (int, error) {
+	if len(h.seen) > 0 {
+		n := copy(p, h.seen)
+		h.seen = h.seen[n:]
+		return n, nil
+	}
+	return h.Conn.Read(p)
+}
+
+// open makes a server of ours. What is not for it is closed, unless the test takes it from others.
+func open(t testing.TB, secure bool, h http.Handler, options ...func(*Server)) *door {
+	t.Helper()
+	d := &door{log: &lines{}, others: make(chan *handed, 1)}
+	d.ours = &Server{
+		Handler: h, HeaderTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: log.New(d.log, "", 0),
+		Other: func(c net.Conn, seen []byte) { d.others <- &handed{c, seen} },
+	}
+	for _, o := range options {
+		o(d.ours)
+	}
+	var keys *tls.Config
+	if secure {
+		keys, d.clients = certificate(t)
+	}
+	l := listen(t)
+	d.addr = l.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() { d.serve(ctx, c, keys) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		cancel()
+		d.ours.Close()
+		work.Wait()
+		select {
+		case h := <-d.others:
+			h.Close()
+		default:
+		}
+	})
+	return d
+}
+
+func (d *door) serve(ctx context.Context, c net.Conn, keys *tls.Config) {
+	if keys == nil {
+		d.ours.Serve(ctx, c, nil)
+		return
+	}
+	inside := tls.Server(c, keys)
+	if inside.HandshakeContext(ctx) != nil {
+		c.Close()
+		return
+	}
+	state := inside.ConnectionState()
+	d.ours.Serve(ctx, inside, &state)
+}
+
+// openTheirs makes net/http's.
+func openTheirs(t testing.TB, secure bool, h http.Handler) *door {
+	t.Helper()
+	d := &door{log: &lines{}}
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = log.New(d.log, "", 0)
+	if secure {
+		s.StartTLS()
+		d.clients = s.Client().Transport.(*http.Transport).TLSClientConfig
+	} else {
+		s.Start()
+	}
+	t.Cleanup(s.Close)
+	d.addr = s.Listener.Addr().String()
+	return d
+}
+
+// certificate is that of net/http's own tests, for both sides.
+func certificate(t testing.TB) (server, client *tls.Config) {
+	t.Helper()
+	s := httptest.NewUnstartedServer(nil)
+	s.StartTLS()
+	defer s.Close()
+	return &tls.Config{Certificates: s.TLS.Certificates}, s.Client().Transport.(*http.Transport).TLSClientConfig
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// client is one connection of somebody who writes his requests by hand.
+type client struct {
+	t testing.TB
+	net.Conn
+	in *bufio.Reader
+}
+
+func (d *door) dial(t testing.TB) *client {
+	t.Helper()
+	c, err := net.Dial("tcp", d.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.clients != nil {
+		cfg := d.clients.Clone()
+		cfg.ServerName = "example.com"
+		c = tls.Client(c, cfg)
+	}
+	return newClient(t, c)
+}
+
+func newClient(t testing.TB, c net.Conn) *client {
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(patience))
+	return &client{t, c, bufio.NewReader(c)}
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		c.t.Fatalf("send: %v", err)
+	}
+}
+
+// read reads an answer to a request by method, and its body.
+func (c *client) read(method string) (*http.Response, string) {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.in, &http.Request{Method: method})
+	if err != nil {
+		c.t.Fatalf("read an answer: %v", err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatalf("read the body: %v after %d bytes", err, len(body))
+	}
+	return resp, string(body)
+}
+
+// get asks for a path and reads the body, of which it wants to be what is given.
+func (c *client) get(path, want string) *http.Response {
+	c.t.Helper()
+	c.send("GET " + path + " HTTP/1.1\r\nHost: example.com\r\n\r\n")
+	resp, body := c.read(http.MethodGet)
+	if body != want {
+		c.t.Errorf("%s: got %.100q, want %.100q", path, body, want)
+	}
+	return resp
+}
+
+// ended fails unless the server has closed the connection, and sent nothing more before.
+func (c *client) ended() {
+	c.t.Helper()
+	if b, err := c.in.ReadByte(); err != io.EOF {
+		c.t.Errorf("got %q and %v, want the end", b, err)
+	}
+}
+
+// hear is what comes of c, which must come.
+func hear[T any](t testing.TB, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatalf("%s: does not come", what)
+	}
+	return v
+}
+
+// lines collects what a server logs.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// ways are the two kinds of connections.
+var ways = map[string]bool{"plain": false, "TLS": true}
+
+// echo answers with the path.
+var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.URL.Path) })
