@@ -2,6 +2,7 @@ package http1
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -48,8 +49,15 @@ func (r *requestContext) Err() error {
 	return r.inner.Err()
 }
 
-// Value implements context.Context. Package context itself asks the inner one who it is.
+// Value implements context.Context. Package context itself asks the inner one who it is. Handlers ask for net/http's server to see whether
+// they may panic by http.ErrAbortHandler: httputil.ReverseProxy ends an answer politely that was cut upstream, where there is none.
 func (r *requestContext) Value(key any) any {
+	switch key {
+	case http.ServerContextKey:
+		return &r.conn.server.standIn
+	case http.LocalAddrContextKey:
+		return r.conn.LocalAddr()
+	}
 	r.mu.Lock()
 	from := r.inner
 	r.mu.Unlock()

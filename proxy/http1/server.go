@@ -32,7 +32,8 @@ type Server struct {
 	closing atomic.Bool   // set under mu
 	gone    chan struct{} // closed when Shutdown has been asked for and no connection is left; nil before
 
-	date atomic.Pointer[dateField]
+	date    atomic.Pointer[dateField]
+	standIn http.Server // what http.ServerContextKey is for handlers
 }
 
 // conn is one client's connection. It is its goroutine's alone but for state, and for what watching says.

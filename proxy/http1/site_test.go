@@ -52,7 +52,7 @@ func open(t testing.TB, secure bool, h http.Handler, options ...func(*Server)) *
 	t.Helper()
 	d := &door{log: &lines{}, others: make(chan *handed, 1)}
 	d.ours = &Server{
-		Handler: h, HeaderTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: log.New(d.log, "", 0),
+		Handler: h, HeaderTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: log.New(d.log, "", 0), Patience: time.Minute,
 		Other: func(c net.Conn, seen []byte) { d.others <- &handed{c, seen} },
 	}
 	for _, o := range options {
