@@ -142,7 +142,8 @@ func listen(t testing.TB) net.Listener {
 type client struct {
 	t testing.TB
 	net.Conn
-	in *bufio.Reader
+	in   *bufio.Reader
+	work sync.WaitGroup // of what writes beside
 }
 
 func (d *door) dial(t testing.TB) *client {
@@ -162,7 +163,7 @@ func (d *door) dial(t testing.TB) *client {
 func newClient(t testing.TB, c net.Conn) *client {
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(patience))
-	return &client{t, c, bufio.NewReader(c)}
+	return &client{t: t, Conn: c, in: bufio.NewReader(c)}
 }
 
 func (c *client) send(text string) {
