@@ -284,8 +284,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		l.Close()
 	}
 	s.mu.Unlock()
-	err := s.pulls.Shutdown(ctx)
-	err = errors.Join(err, s.http.Shutdown(ctx)) // closes the inbox
+	pulls := make(chan error, 1)
+	go func() { pulls <- s.pulls.Shutdown(ctx) }()
+	err := s.http.Shutdown(ctx) // closes the inbox; clients of HTTP/2 are told at once, and not when the last pull is done
+	err = errors.Join(err, <-pulls)
 	s.waitForTunnels(ctx)
 	s.cancel()
 	s.pulls.Close()

@@ -1,8 +1,13 @@
 package proxy
 
 import (
+	"bufio"
+	"context"
+	"io"
+	"net"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/entrepot/entrepot/testdata/world"
 )
@@ -41,4 +46,52 @@ func TestShutdownIsNoAnswer(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestShutdownTellsAll: a pull that goes on keeps none of the other connections from being ended, whichever server has them.
+func TestShutdownTellsAll(t *testing.T) {
+	c := newCargo(t, faultySize)
+	stall := c.world.Host(corp).Fault(world.Fault{Kind: world.Stall, At: 200 << 10, On: world.Blob, Method: "GET"})
+	idle := map[string]*bufio.Reader{}
+	for name, fields := range map[string]string{"ours": "", "net/http's": "Pragma: no-cache\r\n"} {
+		conn, err := net.Dial("tcp", c.doors[doorMirror])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(conn, "GET /v2/ HTTP/1.1\r\nHost: mirror\r\n"+fields+"\r\n")
+		idle[name] = bufio.NewReader(conn)
+		resp, err := http.ReadResponse(idle[name], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+	}
+	w := ways[0]
+	pulled := make(chan error, 1)
+	go func() {
+		a, err := try(t.Context(), c.by(w), http.MethodGet, c.url(w, corp, c.path), accepting...)
+		if err == nil {
+			err = a.err
+		}
+		pulled <- err
+	}()
+	<-stall.Hit()
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { done <- c.server.Shutdown(ctx) }()
+	for name, r := range idle {
+		if _, err := r.ReadByte(); err != io.EOF {
+			t.Errorf("%s: got %v, want the end", name, err)
+		}
+	}
+	select {
+	case err := <-pulled:
+		t.Errorf("the pull ended: %v", err)
+	default:
+	}
+	cancel()
+	<-done
+	<-pulled
 }
