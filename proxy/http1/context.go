@@ -77,20 +77,22 @@ func (r *requestContext) end() {
 	}
 }
 
-// watch has gone called when the client leaves. A byte of its next request is kept, and tells that it is still there.
+// watch has gone called when the client leaves. A byte of what it sends meanwhile is kept, and tells that it is still there.
 func (c *conn) watch(gone func()) {
-	if c.start < c.end {
+	if c.start == c.end {
+		c.start, c.end = 0, 0
+	}
+	if c.end == len(c.buf) {
 		return
 	}
-	c.start, c.end = 0, 0
 	c.deadline = time.Time{}
 	c.SetReadDeadline(time.Time{})
 	watching := make(chan struct{})
 	c.watching = watching
 	go func() {
 		defer close(watching)
-		n, err := c.Conn.Read(c.buf[:1])
-		c.end = n
+		n, err := c.Conn.Read(c.buf[c.end : c.end+1])
+		c.end += n
 		if n == 0 && err != nil {
 			gone()
 		}

@@ -18,23 +18,25 @@ func TestClientLeaves(t *testing.T) {
 			"closes":      func(c net.Conn) { c.Close() },
 			"half closes": func(c net.Conn) { c.(interface{ CloseWrite() error }).CloseWrite() },
 		} {
-			t.Run(way+" "+how, func(t *testing.T) {
-				waits, told := make(chan bool), make(chan error)
-				d := open(t, secure, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-					ctx, cancel := context.WithCancel(r.Context())
-					defer cancel()
-					waits <- true
-					<-ctx.Done()
-					told <- errors.Join(ctx.Err(), r.Context().Err(), context.Cause(r.Context()))
-				}))
-				c := d.dial(t)
-				c.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
-				hear(t, "the handler", waits)
-				leave(c.Conn)
-				if err := hear(t, "its end", told); !errors.Is(err, context.Canceled) {
-					t.Errorf("got %v", err)
-				}
-			})
+			for behind, more := range map[string]string{"": "", ", more sent": "GET /b"} {
+				t.Run(way+" "+how+behind, func(t *testing.T) {
+					waits, told := make(chan bool), make(chan error)
+					d := open(t, secure, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+						ctx, cancel := context.WithCancel(r.Context())
+						defer cancel()
+						waits <- true
+						<-ctx.Done()
+						told <- errors.Join(ctx.Err(), r.Context().Err(), context.Cause(r.Context()))
+					}))
+					c := d.dial(t)
+					c.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n" + more)
+					hear(t, "the handler", waits)
+					leave(c.Conn)
+					if err := hear(t, "its end", told); !errors.Is(err, context.Canceled) {
+						t.Errorf("got %v", err)
+					}
+				})
+			}
 		}
 	}
 }

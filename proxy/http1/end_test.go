@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -254,5 +255,34 @@ func TestCloseCutsAll(t *testing.T) {
 	}
 	if err := d.ours.Shutdown(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWriteDeadlineBeside: who watches over a write from another goroutine can end it.
+func TestWriteDeadlineBeside(t *testing.T) {
+	for way, secure := range ways {
+		t.Run(way, func(t *testing.T) {
+			ended := make(chan error, 1)
+			d := open(t, secure, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				var beside sync.WaitGroup
+				began := make(chan bool)
+				beside.Go(func() {
+					<-began
+					http.NewResponseController(w).SetWriteDeadline(time.Now())
+				})
+				close(began)
+				var err error
+				for p := make([]byte, 256<<10); err == nil; {
+					_, err = w.Write(p)
+				}
+				beside.Wait()
+				ended <- err
+			}))
+			c := d.dial(t)
+			c.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
+			if err := hear(t, "the write's end", ended); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

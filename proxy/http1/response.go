@@ -250,8 +250,8 @@ func (w *Response) ReadFrom(r io.Reader) (int64, error) {
 	if err := w.FlushError(); err != nil {
 		return 0, err
 	}
-	w.ctx.Done() // so that who left is told from a file that cannot be read
-	w.conn.waitForever()
+	w.ctx.Done()                    // so that who left is told from a file that cannot be read
+	w.conn.writeWithin(time.Time{}) // what follows has its own, or none
 	if part, ok := r.(*io.LimitedReader); !ok || part.N > w.length-w.written {
 		r = io.LimitReader(r, w.length-w.written)
 	}
@@ -280,8 +280,11 @@ func (w *Response) FlushError() error {
 
 // SetWriteDeadline is what http.ResponseController asks for. It stands in for our patience, and ends with the answer.
 func (w *Response) SetWriteDeadline(t time.Time) error {
-	w.conn.hurried.Store(true)
-	return w.conn.SetWriteDeadline(t)
+	c := w.conn
+	c.setting.Lock() // some set it from beside, to end a write
+	defer c.setting.Unlock()
+	c.hurried.Store(true)
+	return c.SetWriteDeadline(t)
 }
 
 // finish ends the answer, and tells whether another may follow on the connection.
@@ -335,19 +338,20 @@ func (c *conn) put(p []byte) {
 	if c.writeErr != nil || len(p) == 0 {
 		return
 	}
-	if at, due := within(c.server.Patience, c.writeDeadline); due && !c.hurried.Load() {
-		c.writeDeadline = at
-		c.Conn.SetWriteDeadline(at)
+	if at, due := within(c.server.Patience, c.writeDeadline); due {
+		c.writeWithin(at)
 	}
 	_, c.writeErr = c.Conn.Write(p)
 }
 
-// waitForever takes our deadline of writing away: what follows has its own, or none.
-func (c *conn) waitForever() {
-	if !c.writeDeadline.IsZero() && !c.hurried.Load() {
-		c.SetWriteDeadline(time.Time{})
+// writeWithin sets the deadline of writing, unless the handler has set his.
+func (c *conn) writeWithin(at time.Time) {
+	c.setting.Lock()
+	defer c.setting.Unlock()
+	if !c.hurried.Load() {
+		c.writeDeadline = at
+		c.SetWriteDeadline(at)
 	}
-	c.writeDeadline = time.Time{}
 }
 
 // dateField is a second's Date, made once for all answers.

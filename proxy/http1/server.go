@@ -55,6 +55,7 @@ type conn struct {
 	out           []byte        // what is to be written
 	writeDeadline time.Time     // as deadline
 	hurried       atomic.Bool   // the handler has set a deadline of writing
+	setting       sync.Mutex    // held while one is set
 	writeErr      error         // after which the client could make nothing of what follows
 }
 
@@ -137,8 +138,7 @@ func (c *conn) answer(x *exchange) (ok bool) {
 		x.ctx.end()
 		c.unwatch()
 		if c.hurried.Swap(false) {
-			c.writeDeadline = time.Time{}
-			c.SetWriteDeadline(time.Time{})
+			c.writeWithin(time.Time{})
 		}
 		*out, c.out = c.out[:0], nil
 		outs.Put(out)
