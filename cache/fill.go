@@ -27,6 +27,7 @@ type fill struct {
 	sum      hash.Hash
 	hashed   int64 // how far the file is in sum
 	noted    int64 // how far the note on disk tells
+	notedAt  time.Time
 	reserved int64
 	checking chan error // the judgement on what an earlier transfer left, while it is being made
 	found    note       // what that was

@@ -46,7 +46,7 @@ func (f *fill) write(p []byte, pos int64) error {
 func (f *fill) hash(p []byte) {
 	f.sum.Write(p)
 	f.hashed += int64(len(p))
-	if f.hashed-f.noted >= max(noteEvery, f.hashed/16) {
+	if f.hashed-f.noted >= max(noteEvery, f.hashed/16) && time.Since(f.notedAt) >= f.store.notePause {
 		f.takeNote()
 	}
 }
