@@ -34,6 +34,8 @@ type fill struct {
 	quiet    int        // requests since a side transfer was last begun
 	mine     int64      // how far run has claimed what it is bringing; nobody else brings that
 
+	gathering gathering // has a lock of its own, which is taken before mu
+
 	mu        sync.Mutex
 	source    *Source // of run's next request
 	file      file
