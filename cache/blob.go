@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"sync/atomic"
 )
 
@@ -24,7 +25,8 @@ const (
 // Blob is content being read. Whether its file is finished or still growing is not the reader's business: Read waits for bytes
 // that have not come yet, Seek is free, and a fill that fails shows as a read error, never as an early end.
 //
-// The embedded reader of a Hit has the SyscallConn of its file, so that a copy of it to a socket can be left to the kernel.
+// The embedded reader of a Hit has the SyscallConn of its file, so that a copy of it to a socket can be left to the kernel; that of a
+// growing fill has SendTo for it.
 type Blob struct {
 	io.ReadSeekCloser
 	Digest    Digest
@@ -49,7 +51,8 @@ type growing struct {
 	pos    int64
 	view   view
 	err    error
-	last   *direct // what goes on where the disk gave up
+	last   *direct  // what goes on where the disk gave up
+	own    *os.File // the fill's file once more, for SendTo
 	closed atomic.Bool
 }
 
@@ -99,6 +102,9 @@ func (r *growing) Close() error {
 	}
 	if r.last != nil {
 		r.last.Close()
+	}
+	if r.own != nil {
+		r.own.Close()
 	}
 	r.fill.leave(r.source)
 	return nil

@@ -27,11 +27,14 @@ type fill struct {
 	sum      hash.Hash
 	hashed   int64 // how far the file is in sum
 	noted    int64 // how far the note on disk tells
+	notedAt  time.Time
 	reserved int64
 	checking chan error // the judgement on what an earlier transfer left, while it is being made
 	found    note       // what that was
 	quiet    int        // requests since a side transfer was last begun
 	mine     int64      // how far run has claimed what it is bringing; nobody else brings that
+
+	gathering gathering // has a lock of its own, which is taken before mu
 
 	mu        sync.Mutex
 	source    *Source // of run's next request

@@ -3,13 +3,12 @@ package cache
 import (
 	"errors"
 	"fmt"
-	"io"
 	"syscall"
 	"time"
 )
 
-// append writes and hashes what comes next.
-func (f *fill) append(p []byte) error {
+// append writes and hashes what comes next. The first bytes of it may be in the file already.
+func (f *fill) append(p []byte, written int) error {
 	if len(p) == 0 {
 		return nil
 	}
@@ -19,15 +18,26 @@ func (f *fill) append(p []byte) error {
 			return err
 		}
 	}
-	if err := f.write(p, pos); err != nil {
+	if err := f.keep(p[written:], pos+int64(written)); err != nil {
 		return err
 	}
 	f.advance(n)
-	f.came(pos, n)
 	if pos == f.hashed {
 		f.hash(p)
 	}
 	return f.catchUp()
+}
+
+// keep writes p at pos and lets readers have it.
+func (f *fill) keep(p []byte, pos int64) error {
+	if len(p) == 0 {
+		return nil
+	}
+	if err := f.write(p, pos); err != nil {
+		return err
+	}
+	f.came(pos, int64(len(p)))
+	return nil
 }
 
 // write writes p at pos. A full disk gets a second chance after an eviction.
@@ -46,7 +56,7 @@ func (f *fill) write(p []byte, pos int64) error {
 func (f *fill) hash(p []byte) {
 	f.sum.Write(p)
 	f.hashed += int64(len(p))
-	if f.hashed-f.noted >= max(noteEvery, f.hashed/16) {
+	if f.hashed-f.noted >= max(noteEvery, f.hashed/16) && time.Since(f.notedAt) >= f.store.notePause {
 		f.takeNote()
 	}
 }
@@ -111,37 +121,6 @@ func (p *pace) now() int64 {
 
 func (p *pace) over(passed time.Duration) int64 {
 	return int64(float64(p.bytes-p.counted) / passed.Seconds())
-}
-
-// A transfer that is fast is written in larger parts than it is read: by TLS a record of 16 KiB comes at a time, and a write for each
-// took a tenth more CPU for each byte. The first ones wait for what comes within gatherTime, as far as is known; where it then does not
-// come, they wait for as long as upstream is silent.
-const (
-	gatherTime = time.Millisecond
-	gatherMost = piece / 2
-	paceKnown  = 10 * time.Millisecond // from then on it can be told
-)
-
-// gather reads into p, more than once if the transfer is fast. An error comes with what was read before it.
-func (p *pace) gather(r io.Reader, into []byte) (n int, err error) {
-	least := min(len(into), p.within(gatherTime))
-	for n == 0 || n < least {
-		var more int
-		if more, err = r.Read(into[n:]); err != nil {
-			return n + more, err
-		}
-		n += more
-	}
-	return n, nil
-}
-
-// within is how much comes in so short a time, gatherMost if it is more.
-func (p *pace) within(d time.Duration) int {
-	rate := p.rate
-	if passed := time.Since(p.ended); rate == 0 && p.bytes > 0 && passed >= paceKnown {
-		rate = p.over(passed)
-	}
-	return int(min(gatherMost, rate*int64(d)/int64(time.Second)))
 }
 
 // wakes spares readers of a fast transfer being woken for every few kilobytes: 8 readers woken each 32 KiB instead of 256 KiB slow

@@ -39,7 +39,7 @@ func beKilled(dir string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	s.stretches = smallStretches()
+	s.stretches, s.notePause = smallStretches(), 0
 	fmt.Println("open")
 	ups := victimUpstreams()
 	for round := 0; ; round++ {

@@ -65,6 +65,7 @@ type Store struct {
 	minFree   int64
 	idle      time.Duration
 	stretches stretches
+	notePause time.Duration // of a fill between two notes
 	now       func() time.Time
 	opened    time.Time // what is older and unfinished belongs to nobody any more
 	scanned   chan struct{}
@@ -120,7 +121,7 @@ func openOn(disk disk, dir string, cfg Config) (*Store, error) {
 	s := &Store{
 		dir: l, opened: opened, disk: disk, report: cfg.Report, minFree: cfg.MinFree, idle: cfg.IdleTimeout, now: time.Now, tags: newTags(),
 		fills: map[Digest]*fill{}, suspects: map[Digest]bool{}, scanned: make(chan struct{}), probed: newProbed(),
-		stretches: usualStretches(),
+		stretches: usualStretches(), notePause: notePause,
 	}
 	s.trusted, _ = lru.New[Digest, struct{}](trustedInMemory) // errs on a size below one only
 	s.index = newIndex(cfg.MaxSize, func() time.Time { return s.now() })

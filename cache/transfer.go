@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // piece is the size of one read from upstream and one write to disk.
@@ -37,8 +38,10 @@ func (f *fill) finish() {
 	f.change(func() { f.ended = true })
 	f.cancel()
 	f.side.work.Wait()
-	if f.wakes.timer != nil {
-		f.wakes.timer.Stop()
+	for _, t := range []*time.Timer{f.wakes.timer, f.gathering.late} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 }
 
@@ -231,8 +234,8 @@ func (f *fill) copy(b *body, limit int64) error {
 		if f.mine == f.at {
 			return nil
 		}
-		n, err := f.pace.gather(b, buf[:min(piece, f.mine-f.at)])
-		if writeErr := f.append(buf[:n]); writeErr != nil {
+		n, written, err := f.gather(b, buf[:min(piece, f.mine-f.at)])
+		if writeErr := f.append(buf[:n], written); writeErr != nil {
 			return writeErr
 		}
 		if err == io.EOF {

@@ -183,7 +183,7 @@ func (s *Server) stream(q *request, resp *http.Response, cancel context.CancelCa
 		resp.Body.Close()
 		return nil, &upstream.Error{Registry: q.registry, Host: resp.Request.URL.Host, Err: err}
 	}
-	st.Body = newBody(resp.Body, cancel, func(n int) { s.metrics.upstreamBytes(q.registry, n) })
+	st.Body = newBody(resp.Body, cancel, s.metrics.upstreamBytes(q.registry))
 	return st, nil
 }
 

@@ -80,7 +80,7 @@ func TestMergedMetrics(t *testing.T) {
 	st := newSite(t)
 	m := st.server.metrics
 	for registry, n := range map[string]int{"quay.io": 1, "a.corp.test": 2, "b.corp.test": 3} {
-		m.upstreamBytes(registry, n)
+		m.upstreamBytes(registry)(n)
 		m.upstreamAnswer(registry, kindBlob, 200)
 	}
 	for range 2 { // twice: what is gathered is not changed

@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"os"
 )
 
 // prompt is a client's writer for a transfer that is under way: the header goes out before the first byte has come from upstream, and
@@ -22,9 +24,28 @@ func (p prompt) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom implements io.ReaderFrom. There is nothing that the kernel could copy by itself.
-func (p prompt) ReadFrom(r io.Reader) (int64, error) {
-	return copyPieces(p, r)
+// sender is a file that is still growing.
+type sender interface {
+	SendTo(w io.ReaderFrom, most int64) (int64, error)
+}
+
+// ReadFrom implements io.ReaderFrom. By plain HTTP the kernel copies what is there each time. What it cannot is read, see
+// [bigPieces.ReadFrom].
+func (p prompt) ReadFrom(r io.Reader) (sent int64, err error) {
+	part, ok := r.(*io.LimitedReader)
+	if !ok || !p.plain() {
+		return copyPieces(p, r)
+	}
+	if file, ok := part.R.(sender); ok {
+		sent, err = file.SendTo(p.countingWriter, part.N)
+		part.N -= sent
+		if part.N == 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			return sent, err
+		}
+		p.gone = false
+	}
+	more, err := copyPieces(p, r)
+	return sent + more, err
 }
 
 func (p prompt) flush() { http.NewResponseController(p.ResponseWriter).Flush() } // an error shows at the next write

@@ -1,0 +1,48 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/entrepot/entrepot/testdata/world"
+)
+
+// TestSendfileOfAFill: what is still coming in by the plain mirror door reaches the kernel's copy, as a hit does (TestSendfile).
+func TestSendfileOfAFill(t *testing.T) {
+	c := newCargo(t, 2<<20)
+	stall := c.world.Host(corp).Fault(world.Fault{Kind: world.Stall, At: 1 << 20, On: world.Blob, Method: "GET"})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var copies atomic.Int64
+	done := make(chan error, 1)
+	go func() { done <- c.server.ServeMirror(observed{l, &copies}) }()
+	defer func() {
+		l.Close()
+		<-done
+	}()
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+l.Addr().String()+"/v2/"+corp+"/"+c.path, nil)
+	resp, err := c.by(way{doorMirror, true}).RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	<-stall.Hit()
+	first := make([]byte, 100<<10)
+	if _, err := io.ReadFull(resp.Body, first); err != nil {
+		t.Fatal(err)
+	}
+	stall.Release()
+	rest, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameBytes(t, "body", append(first, rest...), c.content)
+	if got, want := copies.Load(), int64(len(c.content)); got != want {
+		t.Errorf("%d bytes went from the file by the connection's ReadFrom, want %d", got, want)
+	}
+}
