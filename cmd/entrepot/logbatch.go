@@ -30,7 +30,11 @@ func (b *batch) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lines = append(b.lines, line...)
-	switch now := time.Now(); {
+	now := b.wrote
+	if !b.armed {
+		now = time.Now()
+	}
+	switch {
 	case level > zerolog.InfoLevel, len(b.lines) >= batchSize, !b.armed && now.Sub(b.wrote) >= batchTime:
 		return len(line), b.write(now)
 	case b.timer == nil:

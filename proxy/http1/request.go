@@ -141,12 +141,17 @@ func parseHeader(r *http.Request, u *url.URL, text string) bool {
 	values := make([]string, 0, count)
 	r.Header = make(http.Header, count)
 	for text != "" {
-		line, text, _ = strings.Cut(text, "\r\n")
-		name, value, found := strings.Cut(line, ":")
-		if !found || name == "" || !all(name, isToken) || !all(value, isText) {
+		end := strings.IndexByte(text, '\n')
+		if end < 1 || text[end-1] != '\r' {
 			return false
 		}
-		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Trim(value, " \t")
+		line, text = text[:end-1], text[end+1:]
+		raw, value, _ := strings.Cut(line, ":")
+		name := fieldName(raw)
+		if name == "" || len(raw) == len(line) || !all(value, isText) {
+			return false
+		}
+		value = trimmed(value)
 		switch name {
 		case "Host":
 			if r.Host != "" || value == "" || !all(value, isHost) {
@@ -169,6 +174,33 @@ func parseHeader(r *http.Request, u *url.URL, text string) bool {
 		r.Header[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	return r.Host != ""
+}
+
+// fieldName is the canonical form of a field's name, which most come in, "" where it is none.
+func fieldName(s string) string {
+	first, canonical := true, true
+	for i := range len(s) {
+		c := s[i]
+		if kinds[c]&isToken == 0 {
+			return ""
+		}
+		if first && 'a' <= c && c <= 'z' || !first && 'A' <= c && c <= 'Z' {
+			canonical = false
+		}
+		first = c == '-'
+	}
+	if canonical {
+		return s
+	}
+	return textproto.CanonicalMIMEHeaderKey(s)
+}
+
+// trimmed is a value without the blanks around it. Most have one, before it.
+func trimmed(s string) string {
+	if len(s) > 2 && s[0] == ' ' && s[1] > ' ' && s[len(s)-1] > ' ' {
+		return s[1:]
+	}
+	return strings.Trim(s, " \t")
 }
 
 // parseTarget reads the target of a request: most have nothing in them but a path.
