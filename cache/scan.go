@@ -41,6 +41,8 @@ func (x *index) object(i uint32) object {
 // scan accounts for what an earlier process left, and prunes the partials. Nothing waits for it.
 func (s *Store) scan() {
 	defer close(s.scanned)
+	scanning.Lock()
+	defer scanning.Unlock()
 	defer debug.SetGCPercent(debug.SetGCPercent(scanGarbage))
 	var found []aged
 	for _, algorithm := range []string{"sha256", "sha512"} {
@@ -58,6 +60,9 @@ func (s *Store) scan() {
 // scanGarbage is how much garbage there may be meanwhile, in percent of what is in use: the names of a large cache are read once and
 // not needed any more, and with as much of them as of all else a million objects took 170 MiB for a moment.
 const scanGarbage = 30
+
+// scanning is held by the one scan of the process that may change that and change it back.
+var scanning sync.Mutex
 
 // manyObjects is from when on reading the directories has left so much garbage that it is given back to the system at once.
 const manyObjects = 100_000

@@ -109,6 +109,7 @@ func TestReaders(t *testing.T) {
 	p := st.world.Push(t, "quay.io/org/big:v1", world.Image(t, 3, size))
 	st.pull(doorProxy, "quay.io/org/big:v1")
 	st.settled()
+	st.log.await(t, kindBlob, len(p.Blobs)) // a line may come after its answer
 	blob := p.Blobs[1]
 	for _, w := range []way{{doorMirror, true}, {doorTLS, true}, {doorTLS, false}} {
 		t.Run(w.String(), func(t *testing.T) {
