@@ -265,19 +265,9 @@ func TestLeaverEndsNothing(t *testing.T) {
 // called with what has the file's descriptor, as package net wants it for sendfile(2).
 func TestSendfile(t *testing.T) {
 	c := newCargo(t, 2<<20)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var copies atomic.Int64
-	done := make(chan error, 1)
-	go func() { done <- c.server.ServeMirror(observed{l, &copies}) }()
-	defer func() {
-		l.Close()
-		<-done
-	}()
+	door, copies := c.observedMirror()
 	rt := c.by(way{doorMirror, true})
-	url := "http://" + l.Addr().String() + "/v2/" + corp + "/" + c.path
+	url := door + "/v2/" + corp + "/" + c.path
 	ask(t, rt, "GET", url)
 	c.settled()
 	copies.Store(0)
@@ -292,6 +282,22 @@ func TestSendfile(t *testing.T) {
 	if got, want := copies.Load(), int64(1<<20); got != want {
 		t.Errorf("a range of a hit: %d bytes by ReadFrom, want %d", got, want)
 	}
+}
+
+// observedMirror is one more mirror door, by its address; copies are what it was asked to copy from files.
+func (c *cargo) observedMirror() (door string, copies *atomic.Int64) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	copies = &atomic.Int64{}
+	done := make(chan error, 1)
+	go func() { done <- c.server.ServeMirror(observed{l, copies}) }()
+	c.t.Cleanup(func() {
+		l.Close()
+		<-done
+	})
+	return "http://" + l.Addr().String(), copies
 }
 
 // observed counts the bytes that connections are asked to copy from a file.

@@ -2,9 +2,7 @@ package proxy
 
 import (
 	"io"
-	"net"
 	"net/http"
-	"sync/atomic"
 	"testing"
 
 	"github.com/entrepot/entrepot/testdata/world"
@@ -14,18 +12,8 @@ import (
 func TestSendfileOfAFill(t *testing.T) {
 	c := newCargo(t, 2<<20)
 	stall := c.world.Host(corp).Fault(world.Fault{Kind: world.Stall, At: 1 << 20, On: world.Blob, Method: "GET"})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var copies atomic.Int64
-	done := make(chan error, 1)
-	go func() { done <- c.server.ServeMirror(observed{l, &copies}) }()
-	defer func() {
-		l.Close()
-		<-done
-	}()
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+l.Addr().String()+"/v2/"+corp+"/"+c.path, nil)
+	door, copies := c.observedMirror()
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", door+"/v2/"+corp+"/"+c.path, nil)
 	resp, err := c.by(way{doorMirror, true}).RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
