@@ -27,6 +27,7 @@ type sides struct {
 	faults  int
 	lanes   int            // running beside those
 	alone   bool           // upstream does not want lanes
+	full    bool           // nor another request while those that it took go on
 	off     bool           // upstream does not take part
 	held    bool           // for a moment none is begun: the file begins anew
 	work    sync.WaitGroup // run waits for it

@@ -108,6 +108,24 @@ func (f *fill) noteSide(brought bool, err error) {
 	f.side.alone = f.side.alone || err != nil && !brought
 }
 
+// yield tells whether run, whose request was refused with err, should wait for the lanes that go on instead of asking again: upstream
+// may want no request beside theirs.
+func (f *fill) yield(err error) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.side.lanes == 0 || Personal(err) {
+		return false
+	}
+	f.side.alone, f.side.full = true, true
+	return true
+}
+
+// outnumbered tells whether run has to wait for lanes, of which there will be no more, before it asks for what is missing from from on:
+// the rest of them may be refused as well, and what is before from is wanted first then. The caller holds mu.
+func (f *fill) outnumbered(from int64) bool {
+	return f.side.alone && f.side.lanes > 0 && (f.side.full || from > f.have.end(0))
+}
+
 // goAlone gives up lanes before they began, because the first part was asked for and the answer does not tell the size: an empty
 // object has no part, and some servers tell no sizes with parts. False means that nothing was given up.
 func (f *fill) goAlone() bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -229,6 +230,50 @@ func TestLanesOfABadUpstream(t *testing.T) {
 				}
 				s.Close()
 			})
+		})
+	}
+}
+
+// An upstream that takes so many requests at once, whenever it answers, sends all it was asked for once, and none of what it takes is cut.
+func TestLanesOfACountingUpstream(t *testing.T) {
+	const size = 1<<20 + 77
+	for seed := range uint64(200) {
+		synctest.Test(t, func(t *testing.T) {
+			dice := rand.New(rand.NewPCG(seed, 0))
+			s := openSmall(t, t.TempDir())
+			up := newUpstream(size)
+			up.parallel = 4
+			up.chunk = 4 << 10
+			waits, rate, most := time.Duration(1+dice.IntN(300)), time.Duration(1+dice.IntN(40)), 1+dice.IntN(4)
+			var mu sync.Mutex // of dice and now
+			now := 0
+			up.answer = func(int, int64, int64, *Stream) error {
+				mu.Lock()
+				full := now == most
+				if !full {
+					now++
+				}
+				wait := time.Duration(dice.Int64N(int64(waits))) * time.Millisecond
+				mu.Unlock()
+				time.Sleep(wait)
+				if full {
+					return errCut
+				}
+				return nil
+			}
+			up.closed = func() {
+				mu.Lock()
+				defer mu.Unlock()
+				now--
+			}
+			up.before = func(ctx context.Context, _ int, _ int64) error { return sleep(ctx, rate*time.Millisecond) }
+			b, err := s.Blob(t.Context(), up.digest(), up.source())
+			wantWhole(t, up, b, err)
+			wantIdle(t, s)
+			if sent, left := up.sent.Load(), up.left.Load(); sent != size || left != 0 {
+				t.Errorf("seed %d, %d at once: upstream sent %d bytes, want %d; %d bodies were cut: %v", seed, most, sent, size, left, up.requests())
+			}
+			s.Close()
 		})
 	}
 }

@@ -133,12 +133,16 @@ func (f *fill) another() bool {
 	return false
 }
 
-// step is one request to upstream, for the first part that is missing, or a wait when all of those are on their way.
+// step is one request to upstream, for the first part that is missing, or a wait when all of those are on their way or upstream does
+// not want another request beside them.
 func (f *fill) step() error {
 	f.mu.Lock()
 	part := span{f.taken.end(0), -1}
 	if f.size >= 0 {
 		part = f.taken.gap(f.size)
+	}
+	if f.outnumbered(part.from) {
+		part.to = part.from
 	}
 	to := part.to
 	if part.from != part.to {
@@ -171,6 +175,9 @@ func (f *fill) step() error {
 func (f *fill) bring(fetch Fetch, from, to int64) error {
 	defer f.change(func() { f.taken.cut(f.at, f.mine) })
 	b, err := f.store.request(f.ctx, f.digest, fetch, from, to)
+	if err != nil && f.yield(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -254,8 +261,8 @@ func (f *fill) claim(limit int64) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.side.off && f.taken.end(0) < f.mine {
-		return // a side transfer left a gap behind us, and nobody else will close it
+	if f.side.off && f.taken.end(0) < f.mine && limit-f.mine > nearBytes {
+		return // a side transfer left a gap behind us, nobody else will close it, and the end of what was asked for is far
 	}
 	to := min(f.mine+piece, f.taken.next(f.mine))
 	if limit >= 0 {

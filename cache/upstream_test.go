@@ -20,6 +20,7 @@ type upstream struct {
 	name    Digest
 	opened  atomic.Int32
 	sent    atomic.Int64
+	left    atomic.Int32 // bodies that were closed before their end: what was on its way is paid for and lost
 
 	// answer may change a request's answer, or refuse it. Requests are counted from 0.
 	answer func(request int, from, to int64, st *Stream) error
@@ -88,11 +89,13 @@ type upstreamBody struct {
 	ctx     context.Context
 	request int
 	pos, to int64
+	broken  bool
 }
 
 func (b *upstreamBody) Read(p []byte) (int, error) {
 	if b.u.before != nil {
 		if err := b.u.before(b.ctx, b.request, b.pos); err != nil {
+			b.broken = true
 			return 0, err
 		}
 	}
@@ -113,6 +116,9 @@ func (b *upstreamBody) Read(p []byte) (int, error) {
 }
 
 func (b *upstreamBody) Close() error {
+	if b.pos < b.to && !b.broken {
+		b.u.left.Add(1)
+	}
 	if b.u.closed != nil {
 		b.u.closed()
 	}

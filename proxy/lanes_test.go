@@ -45,22 +45,33 @@ func TestParallelUpstream(t *testing.T) {
 	}
 }
 
-// TestParallelRefused: an upstream that does not take more than one request at a time gets no more of them, and sends the blob once.
+// TestParallelRefused: an upstream that does not take more than one request at a time gets no more of them, and sends the blob once:
+// whether it refuses the others while the first goes on, or at any moment.
 func TestParallelRefused(t *testing.T) {
 	for _, status := range []int{429, 503} {
-		c := newCargo(t, lanesSize, parallel(t, 4))
-		host := c.world.Host(corp)
-		host.Fault(world.Fault{Kind: world.Headers, On: world.Blob, Method: "GET"}) // the first goes through
-		host.Fault(world.Fault{Kind: world.Status, Status: status, On: world.Blob, Method: "GET", Times: 3})
-		before := c.world.BlobBytes()
-		a := ask(t, c.by(ways[0]), "GET", c.url(ways[0], corp, c.path))
-		sameBytes(t, "the blob", a.body, c.content)
-		c.settled()
-		if got := c.world.BlobBytes() - before; got != int64(len(c.content)) {
-			t.Errorf("%d: upstream sent %d bytes, want %d", status, got, len(c.content))
-		}
-		if got := host.Counts().BlobGets; got > 6 {
-			t.Errorf("%d: %d requests, want the first, three that were refused, and the rest in one", status, got)
+		for _, first := range []world.FaultKind{world.Stall, world.Headers} { // goes through, and waits for the others or not
+			c := newCargo(t, lanesSize, parallel(t, 4))
+			host := c.world.Host(corp)
+			held := host.Fault(world.Fault{Kind: first, At: 15 << 20, On: world.Blob, Method: "GET"})
+			refused := host.Fault(world.Fault{Kind: world.Status, Status: status, On: world.Blob, Method: "GET", Times: 3})
+			before := c.world.BlobBytes()
+			done := make(chan answer, 1)
+			go func() {
+				a, _ := try(t.Context(), c.by(ways[0]), "GET", c.url(ways[0], corp, c.path))
+				done <- a
+			}()
+			if first == world.Stall {
+				eventually(t, "the others are refused", func() bool { return refused.Hits() == 3 })
+				held.Release()
+			}
+			sameBytes(t, "the blob", (<-done).body, c.content)
+			c.settled()
+			if got := c.world.BlobBytes() - before; got != int64(len(c.content)) {
+				t.Errorf("%d, %s: upstream sent %d bytes, want %d", status, first, got, len(c.content))
+			}
+			if got := host.Counts().BlobGets; got > 8 {
+				t.Errorf("%d, %s: %d requests, want the first, three that were refused, and a part for each lane at most", status, first, got)
+			}
 		}
 	}
 }
