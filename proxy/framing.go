@@ -59,6 +59,7 @@ var (
 	errOldCoding  = errors.New("Transfer-Encoding in HTTP/1.0")
 	errSpacedName = errors.New("a space in a field's name")
 	errChunk      = errors.New("a malformed chunk")
+	errSpeaksTLS  = errors.New("a TLS handshake where HTTP is expected")
 )
 
 // read reads by way of from, as far as what comes is in order.
@@ -129,6 +130,8 @@ const version = " HTTP/1.1"
 // take is one byte that begins a line or may end it.
 func (f *framing) take(c byte) error {
 	switch {
+	case c == recordHandshake && len(f.line) == 0 && f.part == partRequestLine:
+		return errSpeaksTLS
 	case f.cr && c == '\n':
 		f.cr = false
 		err := f.endLine()

@@ -54,6 +54,8 @@ func TestFraming(t *testing.T) {
 		{"a bare line feed", "GET / HTTP/1.1\nHost: x\r\n\r\n", errBareLine, len("GET / HTTP/1.1")},
 		{"a bare line feed at the end", get + "\n", errBareLine, len(get)},
 		{"a carriage return in a field", get + "X: a\rb\r\n\r\n", errBareLine, len(get + "X: a\r")},
+		{"a TLS handshake", "\x16\x03\x01\x02\x00\x01", errSpeaksTLS, 0},
+		{"a TLS handshake behind a request", get + "\r\n\x16\x03\x01\x02\x00\x01", errSpeaksTLS, len(get + "\r\n")},
 		{"a NUL in a field", get + "X: a\x00b\r\n\r\n", errBareLine, len(get + "X: a")},
 		{"a bare line feed behind a chunk's size", post + "Transfer-Encoding: chunked\r\n\r\n5\nabcde\r\n0\r\n\r\n", errBareLine, 0},
 		{"a chunk without a size", post + "Transfer-Encoding: chunked\r\n\r\n\r\n", errChunk, 0},
@@ -165,6 +167,23 @@ func TestSmuggling(t *testing.T) {
 		}
 	}
 	st.log.until(t, "both Content-Length and Transfer-Encoding")
+	st.healthy(doorProxy)
+}
+
+// TestTLSAtAPlainDoor: a client that tries TLS first is told to go on by HTTP in the words that clients know, and is not taken for an attack.
+func TestTLSAtAPlainDoor(t *testing.T) {
+	st := newSite(t)
+	for _, door := range []string{doorMirror, doorProxy, doorHTTP} {
+		st.log.reset()
+		_, err := http.Get("https://" + st.doors[door] + "/v2/")
+		if err == nil || !strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+			t.Errorf("%s: got %v", door, err)
+		}
+		st.log.until(t, "the client speaks TLS, this door plain HTTP")
+		if said := st.log.String(); strings.Contains(said, `"warn"`) {
+			t.Errorf("%s: got a warning:\n%s", door, said)
+		}
+	}
 	st.healthy(doorProxy)
 }
 

@@ -223,11 +223,18 @@ func (s *Server) connContext(ctx context.Context, w *wire) context.Context {
 	return context.WithValue(ctx, wireKey{}, w)
 }
 
-// parted says in the log why a connection was ended whose client sent what no handler got to see.
+// parted says in the log why a connection was ended whose client sent what no handler got to see. TLS at a door without is no fault of
+// the client: many try it first and go on by HTTP, which the answer tells them to.
 func (s *Server) parted(c net.Conn, state http.ConnState) {
-	if f := framingOf(c); state == http.StateClosed && f != nil && f.fault != nil {
-		s.log.Warn().Str("door", wireOf(c).door).Stringer("client", c.RemoteAddr()).Err(f.fault).Msg("connection ended: a malformed request")
+	f := framingOf(c)
+	if state != http.StateClosed || f == nil || f.fault == nil {
+		return
 	}
+	e, what := s.log.Warn().Err(f.fault), "connection ended: a malformed request"
+	if errors.Is(f.fault, errSpeaksTLS) {
+		e, what = s.log.Info(), "connection ended: the client speaks TLS, this door plain HTTP"
+	}
+	e.Str("door", wireOf(c).door).Stringer("client", c.RemoteAddr()).Msg(what)
 }
 
 type wireKey struct{}

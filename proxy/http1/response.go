@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,15 +131,25 @@ func (w *Response) statusLine(status int) {
 	c.out = append(c.out, "\r\n"...)
 }
 
-// fields writes the header's, but for those that are ours to say. Nothing in a value can end its line.
+// fields writes the header's, but for those that are ours to say, by name, so that answers can be compared. Nothing in a value can end
+// its line.
 func (w *Response) fields() {
-	out := w.conn.out
+	type field struct {
+		name   string
+		values []string
+	}
+	var few [12]field
+	fields := few[:0]
 	for name, values := range w.header {
-		if name == "" || !all(name, isToken) || w.ours(name) {
-			continue
+		if name != "" && all(name, isToken) && !w.ours(name) {
+			fields = append(fields, field{name, values})
 		}
-		for _, v := range values {
-			out = append(out, name...)
+	}
+	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
+	out := w.conn.out
+	for _, f := range fields {
+		for _, v := range f.values {
+			out = append(out, f.name...)
 			out = append(out, ": "...)
 			at := len(out)
 			out = append(out, v...)

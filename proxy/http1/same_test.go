@@ -36,6 +36,25 @@ func TestSame(t *testing.T) {
 	}
 }
 
+// TestFieldsByName: the fields of two answers come in the same order, so that they can be compared as text.
+func TestFieldsByName(t *testing.T) {
+	names := strings.Fields("A Age Cache-Control Content-Type Docker-Content-Digest Etag F G H I J K L M N O P Via X-Cache Z")
+	d := open(t, false, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for _, name := range names {
+			w.Header().Set(name, "1")
+		}
+	}))
+	c := d.dial(t)
+	defer c.Close()
+	c.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
+	c.in.ReadString('\n')
+	for _, want := range names {
+		if got, err := c.in.ReadString('\n'); got != want+": 1\r\n" {
+			t.Fatalf("got %q, %v, want %q", got, err, want)
+		}
+	}
+}
+
 func compare(t *testing.T, way string, secure bool, rows map[string]row) {
 	var notes lines
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
