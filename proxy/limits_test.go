@@ -101,21 +101,27 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
+// bigSize is more than the kernel's buffers hold.
+const bigSize = 24 << 20
+
+// newHeld is a site of so much patience with its clients that holds a layer of bigSize.
+func newHeld(t *testing.T, patience time.Duration) *cargo {
+	c := newCargo(t, bigSize, func(c *Config) { c.ReaderPatience = patience })
+	c.pull(doorProxy, corp+"/app:v1")
+	c.settled()
+	c.log.await(t, kindBlob, 2) // a line may come after its answer
+	return c
+}
+
 // TestReaders: who takes nothing for too long is cut off, by HTTP/1 from a file, by TLS and by HTTP/2 alike. Who takes a little at a
 // time is served to the end.
 func TestReaders(t *testing.T) {
-	const size = 24 << 20 // more than the kernel's buffers hold
-	st := newSite(t, func(c *Config) { c.ReaderPatience = time.Second })
-	p := st.world.Push(t, "quay.io/org/big:v1", world.Image(t, 3, size))
-	st.pull(doorProxy, "quay.io/org/big:v1")
-	st.settled()
-	st.log.await(t, kindBlob, len(p.Blobs)) // a line may come after its answer
-	blob := p.Blobs[1]
+	st := newHeld(t, time.Second)
 	for _, w := range []way{{doorMirror, true}, {doorTLS, true}, {doorTLS, false}} {
 		t.Run(w.String(), func(t *testing.T) {
 			st.log.reset()
 			tr := st.by(w)
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, st.url(w, "quay.io", "org/big/blobs/"+blob), nil)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, st.url(w, corp, st.path), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -128,8 +134,8 @@ func TestReaders(t *testing.T) {
 				t.Fatalf("got %d", resp.StatusCode)
 			}
 			l := st.log.await(t, kindBlob, 1)[0] // ends though nobody reads
-			if l.Bytes >= size || l.Error == "" {
-				t.Errorf("log: got %+v, want an end before %d bytes and the reason", l, size)
+			if l.Bytes >= bigSize || l.Error == "" {
+				t.Errorf("log: got %+v, want an end before %d bytes and the reason", l, bigSize)
 			}
 			if n, err := io.Copy(io.Discard, resp.Body); err == nil {
 				t.Errorf("got %d bytes and no error, want a broken answer", n)
@@ -139,7 +145,7 @@ func TestReaders(t *testing.T) {
 	t.Run("slowly", func(t *testing.T) {
 		c := st.raw(doorMirror)
 		c.(*net.TCPConn).SetReadBuffer(64 << 10)
-		fmt.Fprintf(c, "GET /v2/quay.io/org/big/blobs/%s HTTP/1.1\r\nHost: x\r\n\r\n", blob)
+		fmt.Fprintf(c, "GET /v2/%s/%s HTTP/1.1\r\nHost: x\r\n\r\n", corp, st.path)
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -147,16 +153,45 @@ func TestReaders(t *testing.T) {
 		tick := time.NewTicker(40 * time.Millisecond)
 		defer tick.Stop()
 		total := int64(0)
-		for err == nil && total < size {
+		for err == nil && total < bigSize {
 			<-tick.C
 			var n int64
 			n, err = io.CopyN(io.Discard, resp.Body, 256<<10)
 			total += n
 		}
-		if total != size {
-			t.Errorf("got %d of %d bytes, %v", total, size, err)
+		if total != bigSize {
+			t.Errorf("got %d of %d bytes, %v", total, bigSize, err)
 		}
 	})
+}
+
+// TestOpenEnd: to a client that asks for a part with an open end, and may hang up, little more is sent than it has taken.
+func TestOpenEnd(t *testing.T) {
+	st := newHeld(t, 200*time.Millisecond)
+	for _, way := range []struct {
+		what, path string
+		dial       func() net.Conn
+	}{
+		{"plain", "/v2/" + corp + "/", func() net.Conn { return st.raw(doorMirror) }},
+		{"TLS", "/v2/", func() net.Conn { return tls.Client(st.raw(doorTLS), st.trust(corp)) }},
+		{"CONNECT", "/v2/", func() net.Conn { return tls.Client(st.connected(corp+":443"), st.trust(corp)) }},
+	} {
+		var sent []int64
+		for _, part := range []string{fmt.Sprint("bytes=5-", bigSize-1), "bytes=5-"} {
+			st.log.reset()
+			c := way.dial()
+			fmt.Fprintf(c, "GET %s%s HTTP/1.1\r\nHost: %s\r\nRange: %s\r\n\r\n", way.path, st.path, corp, part)
+			l := st.log.await(t, kindBlob, 1)[0] // ends though nobody reads
+			if l.Status != 206 {
+				t.Errorf("%s, %s: got %d, want 206", way.what, part, l.Status)
+			}
+			sent = append(sent, l.Bytes)
+			c.Close()
+		}
+		if sent[1] > sent[0]/4 {
+			t.Errorf("%s: %d bytes were sent of a part with an end and %d of one without, want far less", way.what, sent[0], sent[1])
+		}
+	}
 }
 
 // TestBoundedQuery: CVE-2023-2253.

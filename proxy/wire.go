@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/entrepot/entrepot/hosts"
 )
 
@@ -34,6 +36,7 @@ type wire struct {
 	framing   *framing      // of plain HTTP; nil while nobody parses what comes
 	patience  time.Duration // with a client that takes nothing; zero has no end
 	network   netip.Prefix  // the client's, as crowd counts; none where the address is not IP
+	spared    bool          // see spare; of the connection's one request at a time
 	last      atomic.Pointer[whose]
 }
 
@@ -138,6 +141,23 @@ type patient struct{ w *wire }
 func (p patient) Write(b []byte) (int, error) {
 	p.w.SetWriteDeadline(time.Now().Add(p.w.patience))
 	return p.w.Conn.Write(b)
+}
+
+// unsent is how much of an answer waits in the kernel at most, for a client that may not want it.
+const unsent = 128 << 10
+
+// spare is for a client that asked for a part with an open end and will hang up when it has enough, as containerd does for each MiB: two
+// thirds of what was sent to it were thrown away. The kernel now takes little more than the client's own buffer has room for, which is as
+// fast over any distance, but takes more CPU time for each byte that is wanted. An error is of no interest: then it is as it was.
+func (w *wire) spare() {
+	c, ok := w.Conn.(syscall.Conn)
+	if !ok || w.spared {
+		return
+	}
+	w.spared = true
+	if raw, err := c.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent) })
+	}
 }
 
 // CloseWrite ends one direction of a tunnel.
