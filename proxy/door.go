@@ -145,7 +145,7 @@ func (s *Server) handshake(w *wire, cfg *tls.Config) {
 	}
 	state := c.ConnectionState()
 	if state.NegotiatedProtocol == "h2" {
-		w.Conn = &pair{Conn: w.Conn}
+		w.Conn = &frames{Conn: w.Conn}
 		s.inbox.push(c)
 		return
 	}
