@@ -45,7 +45,7 @@ func (s *Server) serve(l net.Listener, door string, handle func(*wire)) error {
 		c, err := l.Accept()
 		switch {
 		case err == nil:
-			s.receive(&wire{Conn: c, door: door}, handle)
+			s.receive(&wire{Conn: newSocket(c), door: door}, handle)
 		case s.isClosing() || errors.Is(err, net.ErrClosed):
 			return nil
 		default: // out of descriptors, mostly: it passes
