@@ -27,7 +27,8 @@ type fort struct {
 	args                 []string // as serve got them
 }
 
-// fort starts one with doors from a port on. One of the same name in the same test has the same data.
+// fort starts one with doors from a port on, below 32768: from there on the kernel takes ports for connections. One of the same name
+// in the same test has the same data.
 func (s *siege) fort(name string, port int, given ...string) *fort {
 	s.t.Helper()
 	f := &fort{dir: filepath.Join(scratch(s.t), name)}

@@ -160,7 +160,7 @@ func second(_, b, _, _ string) string { return b }
 
 // stillness: a client that lists or pushes until the registry sends him away does not keep tags from being checked for all.
 func (s *siege) stillness() {
-	f := s.fort("still", 33000, "--registry", ownName, "--manifest-ttl", "0s")
+	f := s.fort("still", 32200, "--registry", ownName, "--manifest-ttl", "0s")
 	tag := "/v2/" + ownName + "/free/app/manifests/1"
 	s.ask(f.mirror, request("GET", tag))
 	for _, text := range []string{
