@@ -8,7 +8,7 @@ import (
 
 // frames spares HTTP/2 most of its writes. A frame with 16 KiB of data, as large as clients take, is nine bytes longer than what a TLS
 // record holds, so that it comes in two records, and TLS writes each by itself. A full record waits here for the rest of its frame, and
-// the frame for up to three more, while frames follow each other at once: a sixth less CPU for each byte. If nothing follows, what is
+// the frame for up to three more, while frames follow each other at once: a tenth less CPU for each byte. If nothing follows, what is
 // held goes after a moment. That costs time where a client's window is small, so it is then a while before several are waited for again,
 // and each time longer.
 type frames struct {
