@@ -38,6 +38,7 @@ func (s *Server) ServeTLS(l net.Listener) error {
 
 // serve accepts until Shutdown. handle owns each connection.
 func (s *Server) serve(l net.Listener, door string, handle func(*wire)) error {
+	unpaced(l)
 	if !s.open(l) {
 		return l.Close()
 	}
