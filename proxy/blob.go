@@ -161,8 +161,9 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 		r = r.Clone(r.Context())
 		r.Header.Del("Range") // net/http makes a 206 with a Content-Range of 0--1 of the last bytes of nothing
 	}
-	if from, to, part := singleRange(r.Header.Get("Range")); part && from >= 0 && to < 0 && r.ProtoMajor == 1 {
-		r.Context().Value(wireKey{}).(*wire).spare()
+	if r.ProtoMajor == 1 {
+		from, to, part := singleRange(r.Header.Get("Range"))
+		r.Context().Value(wireKey{}).(*wire).spare(part && from >= 0 && to < 0)
 	}
 	q.outcome(w, outcomes[b.Outcome])
 	describe(w, b.Digest, octetStream)

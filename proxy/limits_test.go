@@ -165,7 +165,8 @@ func TestReaders(t *testing.T) {
 	})
 }
 
-// TestOpenEnd: to a client that asks for a part with an open end, and may hang up, little more is sent than it has taken.
+// TestOpenEnd: to a client that asks for a part with an open end, and may hang up, little more is sent than it has taken; to one that
+// stays and then asks for a part with an end, as much as ever.
 func TestOpenEnd(t *testing.T) {
 	st := newHeld(t, 200*time.Millisecond)
 	for _, way := range []struct {
@@ -177,19 +178,27 @@ func TestOpenEnd(t *testing.T) {
 		{"CONNECT", "/v2/", func() net.Conn { return tls.Client(st.connected(corp+":443"), st.trust(corp)) }},
 	} {
 		var sent []int64
-		for _, part := range []string{fmt.Sprint("bytes=5-", bigSize-1), "bytes=5-"} {
+		ended, open, short := fmt.Sprint("bytes=5-", bigSize-1), "bytes=5-", fmt.Sprintf("bytes=%d-", bigSize-10)
+		for _, parts := range [][]string{{ended}, {open}, {short, ended}} {
 			st.log.reset()
 			c := way.dial()
-			fmt.Fprintf(c, "GET %s%s HTTP/1.1\r\nHost: %s\r\nRange: %s\r\n\r\n", way.path, st.path, corp, part)
-			l := st.log.await(t, kindBlob, 1)[0] // ends though nobody reads
-			if l.Status != 206 {
-				t.Errorf("%s, %s: got %d, want 206", way.what, part, l.Status)
+			for n, part := range parts {
+				fmt.Fprintf(c, "GET %s%s HTTP/1.1\r\nHost: %s\r\nRange: %s\r\n\r\n", way.path, st.path, corp, part)
+				l := st.log.await(t, kindBlob, n+1)[n] // ends though nobody reads
+				if l.Status != 206 {
+					t.Errorf("%s, %s: got %d, want 206", way.what, part, l.Status)
+				}
+				if n == len(parts)-1 {
+					sent = append(sent, l.Bytes)
+				}
 			}
-			sent = append(sent, l.Bytes)
 			c.Close()
 		}
 		if sent[1] > sent[0]/4 {
 			t.Errorf("%s: %d bytes were sent of a part with an end and %d of one without, want far less", way.what, sent[0], sent[1])
+		}
+		if sent[2] < sent[0]/2 {
+			t.Errorf("%s: %d bytes were sent after a part without an end and %d otherwise, want as much", way.what, sent[2], sent[0])
 		}
 	}
 }

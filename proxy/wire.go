@@ -146,17 +146,22 @@ func (p patient) Write(b []byte) (int, error) {
 // unsent is how much of an answer waits in the kernel at most, for a client that may not want it.
 const unsent = 128 << 10
 
-// spare is for a client that asked for a part with an open end and will hang up when it has enough, as containerd does for each MiB: two
+// spare is for a client that asks for a part with an open end and will hang up when it has enough, as containerd does for each MiB: two
 // thirds of what was sent to it were thrown away. The kernel now takes little more than the client's own buffer has room for, which is as
-// fast over any distance, but takes more CPU time for each byte that is wanted. An error is of no interest: then it is as it was.
-func (w *wire) spare() {
+// fast over any distance, but takes more CPU time for each byte that is wanted; so a client that stays and asks for a whole gets the usual
+// again. An error is of no interest: then it is as it was.
+func (w *wire) spare(open bool) {
 	c, ok := w.Conn.(syscall.Conn)
-	if !ok || w.spared {
+	if !ok || w.spared == open {
 		return
 	}
-	w.spared = true
+	w.spared = open
+	limit := 0 // the system's
+	if open {
+		limit = unsent
+	}
 	if raw, err := c.SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent) })
+		raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, limit) })
 	}
 }
 
