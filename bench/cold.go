@@ -49,7 +49,7 @@ func cold() family {
 			name: "cold-ranges", about: "a layer of 256 MiB by 16 clients that each ask for `bytes=N-`, read 1 MiB and hang up, as containerd does; upstream held to 200 MB/s",
 			ways: []string{wayH1, wayConnect}, rounds: 2, run: coldRanges,
 		},
-		{name: "warm-ranges", about: "the same once more, of a layer that is held", ways: []string{wayH1, wayConnect}, rounds: 2, run: warmRanges},
+		{name: "warm-ranges", about: "the same once more, of a layer that is held", ways: []string{wayH1, wayConnect}, run: warmRanges},
 		{
 			name: "cold-far-range", about: "1 MiB at 200 MiB of a layer of 256 MiB while it is being filled by another client; upstream held to 40 MB/s",
 			ways: []string{wayH1, wayConnect}, rounds: 2, run: farRange,
