@@ -161,16 +161,9 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 		r = r.Clone(r.Context())
 		r.Header.Del("Range") // net/http makes a 206 with a Content-Range of 0--1 of the last bytes of nothing
 	}
-	if r.ProtoMajor == 1 {
-		from, to, part := singleRange(r.Header.Get("Range"))
-		r.Context().Value(wireKey{}).(*wire).spare(part && from >= 0 && to < 0)
-	}
 	q.outcome(w, outcomes[b.Outcome])
 	describe(w, b.Digest, octetStream)
-	var out http.ResponseWriter = bigPieces{w}
-	if b.Outcome != cache.Hit {
-		out = prompt{w}
-	}
+	out := s.bodyWriter(w, r, b)
 	if b.Size < 0 {
 		out.WriteHeader(http.StatusOK)
 		io.Copy(out, b)
@@ -189,6 +182,24 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 		}
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// bodyWriter is how b goes out: at once if it is being brought, in large pieces if it is held, and with an eye on clients that hang up
+// early if that is what they ask like.
+func (s *Server) bodyWriter(w *countingWriter, r *http.Request, b *cache.Blob) http.ResponseWriter {
+	from, to, part := singleRange(r.Header.Get("Range"))
+	open := part && from >= 0 && to < 0
+	if r.ProtoMajor == 1 {
+		conn := r.Context().Value(wireKey{}).(*wire)
+		conn.spare(open)
+		if open && b.Outcome == cache.Hit && r.Method == http.MethodGet {
+			return chunkWriter{bigPieces{w}, r.Context(), s.chunks.begin(conn.network, b.Digest, from), s.chunks.patience}
+		}
+	}
+	if b.Outcome != cache.Hit {
+		return prompt{w}
+	}
+	return bigPieces{w}
 }
 
 // bigPieces copies in pieces of 64 KiB where the kernel does not do it: twice what io.Copy takes, for HTTP/2's sake. To a client that

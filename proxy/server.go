@@ -92,6 +92,7 @@ type Server struct {
 	budgets  budgets
 	waits    waits
 	crowd    *crowd
+	chunks   *chunks
 	metrics  *metrics
 	log      zerolog.Logger
 	now      func() time.Time
@@ -147,7 +148,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, inbox: newInbox(), log: cfg.Log, now: time.Now, via: pseudonym(), waits: usualWaits(),
-		crowd:     newCrowd(cfg.ClientLimit, crowdPatience),
+		crowd: newCrowd(cfg.ClientLimit, crowdPatience), chunks: newChunks(),
 		listeners: map[net.Listener]bool{}, tunnels: map[net.Conn]bool{},
 	}
 	s.table.Store(cfg.Table)

@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestChunkSize(t *testing.T) {
+	const m = 1 << 20
+	for _, row := range []struct {
+		what   string
+		starts []int64
+		want   int64
+	}{
+		{"one", []int64{0}, 0},
+		{"two may resume", []int64{5, 70}, 0},
+		{"the same again", []int64{5, 5, 5, 5}, 0},
+		{"in order", []int64{0, m, 2 * m}, m},
+		{"out of order", []int64{7 * m, 0, 3 * m, 2 * m, 1 * m}, m},
+		{"far apart first", []int64{0, 16 * m, 32 * m, m, 17 * m}, m},
+		{"at no common distance", []int64{0, m, 3 * m, 10 * m, 20 * m}, 0},
+	} {
+		c := &chunking{}
+		for _, at := range row.starts {
+			c.begin(at)
+		}
+		if got := c.known(); got != row.want {
+			t.Errorf("%s: got %d, want %d", row.what, got, row.want)
+		}
+	}
+	c := &chunking{}
+	for n := range int64(10 * startsInMemory) {
+		c.begin(n * m)
+	}
+	if len(c.starts) != startsInMemory || c.known() != m {
+		t.Errorf("got %d starts and %d, want %d and %d", len(c.starts), c.known(), startsInMemory, m)
+	}
+	if c.stayed(); c.known() != 0 {
+		t.Error("a client stayed, and still is expected to hang up")
+	}
+}
+
+// TestChunks: to a client that asks for chunk after chunk by parts with an open end, as containerd does, no byte is sent behind a chunk.
+// One that stays gets all.
+func TestChunks(t *testing.T) {
+	const chunk = 1 << 20
+	for _, stays := range []bool{false, true} {
+		st := newHeld(t, time.Minute)
+		for _, way := range []struct {
+			what, path string
+			dial       func() net.Conn
+		}{
+			{"plain", "/v2/" + corp + "/", func() net.Conn { return st.raw(doorMirror) }},
+			{"TLS", "/v2/", func() net.Conn { return tls.Client(st.raw(doorTLS), st.trust(corp)) }},
+			{"CONNECT", "/v2/", func() net.Conn { return tls.Client(st.connected(corp+":443"), st.trust(corp)) }},
+		} {
+			st.server.chunks = newChunks()
+			st.server.chunks.patience = time.Minute
+			if stays {
+				st.server.chunks.patience = time.Millisecond
+			}
+			ask := func(from int64) (net.Conn, io.Reader) {
+				c := way.dial()
+				fmt.Fprintf(c, "GET %s%s HTTP/1.1\r\nHost: %s\r\nRange: bytes=%d-\r\n\r\n", way.path, st.path, corp, from)
+				resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+				if err != nil || resp.StatusCode != 206 {
+					t.Fatalf("%s: got %v, %v", way.what, resp, err)
+				}
+				return c, resp.Body
+			}
+			st.log.reset()
+			for n := range int64(3) {
+				c, _ := ask(n * chunk)
+				c.Close()
+			}
+			st.log.await(t, kindBlob, 3)
+			st.log.reset()
+			from, want := int64(5*chunk), int64(chunk)
+			if stays {
+				from, want = 0, bigSize
+			}
+			c, body := ask(from)
+			sum := sha256.New()
+			if n, err := io.CopyN(sum, body, want); n != want {
+				t.Errorf("%s: got %d bytes, want %d: %v", way.what, n, want, err)
+			}
+			c.Close()
+			if l := st.log.await(t, kindBlob, 1)[0]; l.Bytes != want {
+				t.Errorf("%s: %d bytes were sent, want %d", way.what, l.Bytes, want)
+			}
+			if got := hex.EncodeToString(sum.Sum(nil)); stays && !strings.HasSuffix(st.path, got) {
+				t.Errorf("%s: got bytes of digest %s, want those of %s", way.what, got, st.path)
+			}
+		}
+	}
+}
