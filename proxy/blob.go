@@ -163,7 +163,7 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 	}
 	q.outcome(w, outcomes[b.Outcome])
 	describe(w, b.Digest, octetStream)
-	out := s.bodyWriter(w, r, b)
+	out := s.writer(w, r, b)
 	if b.Size < 0 {
 		out.WriteHeader(http.StatusOK)
 		io.Copy(out, b)
@@ -184,22 +184,24 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 	}
 }
 
-// bodyWriter is how b goes out: at once if it is being brought, in large pieces if it is held, and with an eye on clients that hang up
-// early if that is what they ask like.
-func (s *Server) bodyWriter(w *countingWriter, r *http.Request, b *cache.Blob) http.ResponseWriter {
+// writer is how b goes out: at once if it is being brought, in large pieces if it is held, and with an eye on clients that hang up early
+// if that is what they ask like.
+func (s *Server) writer(w *countingWriter, r *http.Request, b *cache.Blob) http.ResponseWriter {
+	var out bodyWriter = bigPieces{w}
+	if b.Outcome != cache.Hit {
+		out = prompt{w}
+	}
+	if r.ProtoMajor != 1 {
+		return out
+	}
 	from, to, part := singleRange(r.Header.Get("Range"))
 	open := part && from >= 0 && to < 0
-	if r.ProtoMajor == 1 {
-		conn := r.Context().Value(wireKey{}).(*wire)
-		conn.spare(open)
-		if open && b.Outcome == cache.Hit && r.Method == http.MethodGet {
-			return chunkWriter{bigPieces{w}, r.Context(), s.chunks.begin(conn.network, b.Digest, from), s.chunks.patience}
-		}
+	conn := r.Context().Value(wireKey{}).(*wire)
+	conn.spare(open)
+	if open && r.Method == http.MethodGet {
+		return chunkWriter{out, w, r.Context(), s.chunks.begin(conn.network, b.Digest, from), s.chunks.patience}
 	}
-	if b.Outcome != cache.Hit {
-		return prompt{w}
-	}
-	return bigPieces{w}
+	return out
 }
 
 // bigPieces copies in pieces of 64 KiB where the kernel does not do it: twice what io.Copy takes, for HTTP/2's sake. To a client that

@@ -102,9 +102,16 @@ func (c *chunking) stayed() {
 	c.wrong = true
 }
 
+// bodyWriter is how a body goes out: bigPieces or prompt.
+type bodyWriter interface {
+	http.ResponseWriter
+	io.ReaderFrom
+}
+
 // chunkWriter sends a part with an open end, and waits at the end of the first chunk.
 type chunkWriter struct {
-	bigPieces
+	bodyWriter
+	client   *countingWriter // what bodyWriter writes to
 	ctx      context.Context
 	chunking *chunking
 	patience time.Duration
@@ -114,7 +121,7 @@ type chunkWriter struct {
 func (w chunkWriter) ReadFrom(r io.Reader) (int64, error) {
 	part, ok := r.(*io.LimitedReader)
 	if !ok {
-		return w.bigPieces.ReadFrom(r)
+		return w.bodyWriter.ReadFrom(r)
 	}
 	total := int64(0)
 	for total < largestChunk && part.N > 0 {
@@ -124,7 +131,7 @@ func (w chunkWriter) ReadFrom(r io.Reader) (int64, error) {
 			want = min(want, size-total)
 		}
 		step := io.LimitedReader{R: part.R, N: want}
-		n, err := w.bigPieces.ReadFrom(&step)
+		n, err := w.bodyWriter.ReadFrom(&step)
 		part.N -= n
 		total += n
 		if err != nil || n < want {
@@ -140,18 +147,18 @@ func (w chunkWriter) ReadFrom(r io.Reader) (int64, error) {
 	if part.N == 0 {
 		return total, nil
 	}
-	more, err := w.bigPieces.ReadFrom(part)
+	more, err := w.bodyWriter.ReadFrom(part)
 	return total + more, err
 }
 
 // await lets the client hang up, which is an error.
 func (w chunkWriter) await() error {
-	http.NewResponseController(w.countingWriter).Flush()
+	http.NewResponseController(w.client).Flush()
 	t := time.NewTimer(w.patience)
 	defer t.Stop()
 	select {
 	case <-w.ctx.Done():
-		w.gone = true
+		w.client.gone = true
 		return w.ctx.Err()
 	case <-t.C:
 		w.chunking.stayed()

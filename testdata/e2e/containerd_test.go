@@ -19,6 +19,15 @@ type containerd struct {
 // startContainerd starts containerd 2 with this environment.
 func startContainerd(t *testing.T, hostsDir string, env ...string) *containerd {
 	t.Helper()
+	return startContainerdWith(t, "", hostsDir, env...)
+}
+
+// inParallel makes containerd fetch a layer by many connections, each for a chunk of it.
+const inParallel = "[plugins.'io.containerd.transfer.v1.local']\n  max_concurrent_downloads = 8\n  concurrent_layer_fetch_buffer = 1048576\n"
+
+// startContainerdWith starts containerd 2 with more in its configuration.
+func startContainerdWith(t *testing.T, more, hostsDir string, env ...string) *containerd {
+	t.Helper()
 	dir := newDir(t, "containerd")
 	socket := socketPath(t, "containerd")
 	config := filepath.Join(dir, "config.toml")
@@ -26,7 +35,7 @@ func startContainerd(t *testing.T, hostsDir string, env ...string) *containerd {
 		"root = '"+filepath.Join(dir, "root")+"'\n"+
 		"state = '"+runDir(t, "containerd")+"'\n"+
 		"disabled_plugins = ['io.containerd.grpc.v1.cri', 'io.containerd.nri.v1.nri']\n"+
-		"[grpc]\n  address = '"+socket+"'\n")
+		"[grpc]\n  address = '"+socket+"'\n"+more)
 	p := start(t, "containerd", command(env, program("containerd"), "--config", config))
 	c := &containerd{socket: socket, hostsDir: hostsDir, env: env}
 	p.until(t, func() error { _, err := try(c.command("version")); return err })

@@ -10,6 +10,7 @@ import (
 // throughOthers is every other client by the way its users know.
 func throughOthers(t *testing.T, u *upstream) {
 	u.scenario(t, "containerd by hosts.toml", func(t *testing.T) { containerdByHosts(t, u) })
+	u.scenario(t, "containerd in parallel", func(t *testing.T) { containerdInParallel(t, u) })
 	u.scenario(t, "containerd by HTTPS_PROXY", func(t *testing.T) { containerdByProxy(t, u) })
 	u.scenario(t, "podman by registries.conf", func(t *testing.T) { podmanByMirror(t, u) })
 	u.scenario(t, "skopeo by HTTPS_PROXY", func(t *testing.T) {
@@ -45,6 +46,25 @@ func containerdByHosts(t *testing.T, u *upstream) {
 	e.pullTwice(t, c, "mirror", hubImage, quayImage, k8sImage)
 	c.local = true
 	e.pullTwice(t, c, "mirror", hubOCI)
+}
+
+// containerdInParallel asks for chunk after chunk by ranges with an open end, and hangs up behind each.
+func containerdInParallel(t *testing.T, u *upstream) {
+	e := startEntrepot(t, u)
+	e.trustSystemWide(t)
+	e.warm = true // the last chunks may be asked for when the layer is complete
+	e.pullTwice(t, startContainerdWith(t, inParallel, "", proxied()...), "proxy", hubBig)
+	chunks, sent := 0, int64(0)
+	for _, one := range e.entries(t, 0) {
+		if one.Status == 206 {
+			chunks++
+			sent += one.Bytes
+		}
+	}
+	t.Logf("%d bytes were sent in %d parts", sent, chunks)
+	if chunks < 10 {
+		t.Errorf("containerd asked for %d parts, want many", chunks)
+	}
 }
 
 func containerdByProxy(t *testing.T, u *upstream) {
