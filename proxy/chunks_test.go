@@ -3,7 +3,6 @@ package proxy
 import (
 	"bufio"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -55,14 +54,7 @@ func TestChunks(t *testing.T) {
 	const chunk = 1 << 20
 	for _, stays := range []bool{false, true} {
 		st := newHeld(t, time.Minute)
-		for _, way := range []struct {
-			what, path string
-			dial       func() net.Conn
-		}{
-			{"plain", "/v2/" + corp + "/", func() net.Conn { return st.raw(doorMirror) }},
-			{"TLS", "/v2/", func() net.Conn { return tls.Client(st.raw(doorTLS), st.trust(corp)) }},
-			{"CONNECT", "/v2/", func() net.Conn { return tls.Client(st.connected(corp+":443"), st.trust(corp)) }},
-		} {
+		for _, way := range st.rawWays() {
 			st.server.chunks = newChunks()
 			st.server.chunks.patience = time.Minute
 			if stays {

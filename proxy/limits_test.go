@@ -165,18 +165,25 @@ func TestReaders(t *testing.T) {
 	})
 }
 
+// rawWay is a way to corp's images over a connection that is all the test's.
+type rawWay struct {
+	what, path string
+	dial       func() net.Conn
+}
+
+func (st *site) rawWays() []rawWay {
+	return []rawWay{
+		{"plain", "/v2/" + corp + "/", func() net.Conn { return st.raw(doorMirror) }},
+		{"TLS", "/v2/", func() net.Conn { return tls.Client(st.raw(doorTLS), st.trust(corp)) }},
+		{"CONNECT", "/v2/", func() net.Conn { return tls.Client(st.connected(corp+":443"), st.trust(corp)) }},
+	}
+}
+
 // TestOpenEnd: to a client that asks for a part with an open end, and may hang up, little more is sent than it has taken; to one that
 // stays and then asks for a part with an end, as much as ever.
 func TestOpenEnd(t *testing.T) {
 	st := newHeld(t, 200*time.Millisecond)
-	for _, way := range []struct {
-		what, path string
-		dial       func() net.Conn
-	}{
-		{"plain", "/v2/" + corp + "/", func() net.Conn { return st.raw(doorMirror) }},
-		{"TLS", "/v2/", func() net.Conn { return tls.Client(st.raw(doorTLS), st.trust(corp)) }},
-		{"CONNECT", "/v2/", func() net.Conn { return tls.Client(st.connected(corp+":443"), st.trust(corp)) }},
-	} {
+	for _, way := range st.rawWays() {
 		var sent []int64
 		ended, open, short := fmt.Sprint("bytes=5-", bigSize-1), "bytes=5-", fmt.Sprintf("bytes=%d-", bigSize-10)
 		for _, parts := range [][]string{{ended}, {open}, {short, ended}} {
