@@ -26,6 +26,7 @@ type fill struct {
 	// Of run alone until ended is set.
 	sum      hash.Hash
 	hashed   int64 // how far the file is in sum
+	laid     int64 // how far there is room for the file
 	noted    int64 // how far the note on disk tells
 	notedAt  time.Time
 	reserved int64

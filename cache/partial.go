@@ -185,7 +185,7 @@ func (f *fill) startOver() error {
 	os.Remove(f.store.dir.note(f.digest))
 	f.change(func() { f.side.held = true })
 	f.side.work.Wait() // a reader far ahead may have begun one while the partial was checked, which would write into what is cut off here
-	f.found, f.hashed, f.noted, f.sum = note{}, 0, 0, f.digest.hash()
+	f.found, f.hashed, f.noted, f.laid, f.sum = note{}, 0, 0, 0, f.digest.hash()
 	err := f.file.Truncate(0)
 	f.change(func() {
 		f.store.index.owed.Add(f.paid)

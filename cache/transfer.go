@@ -324,7 +324,9 @@ func (f *fill) settle(err error) {
 		f.store.removePartial(f.digest)
 	default:
 		f.takeNote()
-		f.store.index.addPartial(f.digest, f.onDisk())
+		size := f.onDisk()
+		f.file.Truncate(size) // gives back what was laid behind it
+		f.store.index.addPartial(f.digest, size)
 	}
 }
 
