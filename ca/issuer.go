@@ -5,6 +5,8 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -108,6 +110,16 @@ func (is issuer) checkOrder(now time.Time) error {
 	}
 	return nil
 }
+
+// limited tells whether a certificate of the chain is good for some names only
+// (name constraints, RFC 5280 section 4.2.1.10), of whatever kind.
+func (is issuer) limited() bool {
+	return slices.ContainsFunc(is.chain, func(c *x509.Certificate) bool {
+		return slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(nameConstraints) })
+	})
+}
+
+var nameConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
 
 // matches sees that key belongs to the signing certificate and is one whose
 // signatures clients accept.

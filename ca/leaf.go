@@ -119,10 +119,16 @@ func (s *signing) leafTemplate(host string, now time.Time) *x509.Certificate {
 // verify sees a new leaf with a client's eyes. An operator's CA may carry name
 // constraints or other limits, and one error here says more than the alerts of
 // all the clients that would refuse the leaf.
+//
+// Where no certificate above limits names, leaves differ in nothing that a
+// client looks at but their own name: the first is verified for all. It spares
+// a new name a tenth of its time.
 func (s *signing) verify(host string, cert *x509.Certificate, now time.Time) error {
-	_, err := cert.Verify(x509.VerifyOptions{
-		DNSName: host, Roots: s.roots, Intermediates: s.above, CurrentTime: now,
-	})
+	err := cert.VerifyHostname(host)
+	if err == nil && (s.limited || !s.verified.Load()) {
+		_, err = cert.Verify(x509.VerifyOptions{Roots: s.roots, Intermediates: s.above, CurrentTime: now})
+		s.verified.Store(err == nil)
+	}
 	if err != nil {
 		return fmt.Errorf("make certificate for %s: clients would refuse it: %w; use a CA that may sign for this name", host, err)
 	}

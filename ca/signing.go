@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -20,6 +21,8 @@ type signing struct {
 	key      crypto.Signer
 	roots    *x509.CertPool // what clients trust
 	above    *x509.CertPool // what a server sends behind the leaf
+	limited  bool           // to some names, by a certificate of the chain
+	verified atomic.Bool    // a client would accept a leaf, or would have
 	notAfter time.Time      // the first end in the chain: from then on clients refuse all leaves
 	leaves   *lru.Cache[string, *leaf]
 	flight   singleflight.Group
@@ -72,6 +75,6 @@ func newSigning(is issuer, public Public, key crypto.Signer, leaves int, now fun
 	}
 	roots, above := is.pools()
 	return &signing{
-		issuer: is, public: public, key: key, roots: roots, above: above, notAfter: is.notAfter(), leaves: kept, now: now,
+		issuer: is, public: public, key: key, roots: roots, above: above, limited: is.limited(), notAfter: is.notAfter(), leaves: kept, now: now,
 	}, nil
 }
