@@ -82,9 +82,7 @@ func BenchmarkRequest(b *testing.B) {
 					b.Fatal(err)
 				}
 				if secure {
-					cfg := d.clients.Clone()
-					cfg.ServerName = "example.com"
-					c = tls.Client(c, cfg)
+					c = tls.Client(c, d.clients)
 				}
 				defer c.Close()
 				answer := make([]byte, 8<<10)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/entrepot/entrepot/testdata/world/served"
 )
 
 // TestShutdown: who waits for an answer gets it, and the end with it; who waits for nothing is closed at once.
@@ -30,7 +32,7 @@ func TestShutdown(t *testing.T) {
 			idle, busy := d.dial(t), d.dial(t)
 			idle.get("/a", "/a")
 			busy.send("GET /wait HTTP/1.1\r\nHost: example.com\r\n\r\n")
-			hear(t, "the handler", waits)
+			served.Hear(t, "the handler", waits)
 			done := make(chan error, 2)
 			for range 2 { // two may ask for it
 				go func() { done <- d.ours.Shutdown(t.Context()) }()
@@ -47,7 +49,7 @@ func TestShutdown(t *testing.T) {
 			}
 			busy.ended()
 			for range 2 {
-				if err := hear(t, "Shutdown", done); err != nil {
+				if err := served.Hear(t, "Shutdown", done); err != nil {
 					t.Error(err)
 				}
 			}
@@ -248,7 +250,7 @@ func TestCloseCutsAll(t *testing.T) {
 	}))
 	c := d.dial(t)
 	c.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
-	hear(t, "the handler", waits)
+	served.Hear(t, "the handler", waits)
 	d.ours.Close()
 	if _, err := io.ReadAll(c.in); err != nil && !errors.Is(err, net.ErrClosed) {
 		t.Log(err)
@@ -280,7 +282,7 @@ func TestWriteDeadlineBeside(t *testing.T) {
 			}))
 			c := d.dial(t)
 			c.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
-			if err := hear(t, "the write's end", ended); !errors.Is(err, os.ErrDeadlineExceeded) {
+			if err := served.Hear(t, "the write's end", ended); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("got %v", err)
 			}
 		})

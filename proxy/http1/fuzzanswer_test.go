@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/entrepot/entrepot/testdata/world/served"
 )
 
 // FuzzAnswer: whatever a handler does, a client and the handler itself see the same of it as with net/http.
@@ -19,7 +21,7 @@ func FuzzAnswer(f *testing.F) {
 			f.Add([]byte(steps), head)
 		}
 	}
-	var notes lines
+	var notes served.Lines
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		steps, _ := hex.DecodeString(r.Header.Get("Steps"))
 		fmt.Fprintln(&notes, "status", play(w, bytes.NewBuffer(steps), &notes))
@@ -35,9 +37,9 @@ func FuzzAnswer(f *testing.F) {
 		}
 		var both [2]seen
 		for i, d := range []*door{ours, theirs} {
-			notes.take()
+			notes.Take()
 			both[i] = d.ask(t, "", r)
-			both[i].Notes = notes.take()
+			both[i].Notes = notes.Take()
 		}
 		if !reflect.DeepEqual(both[0], both[1]) {
 			t.Errorf("%q: got\n%.600q, want\n%.600q", steps, fmt.Sprint(both[0]), fmt.Sprint(both[1]))

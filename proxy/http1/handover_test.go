@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/entrepot/entrepot/testdata/world/served"
 )
 
 // unusual is what the other server gets, at the beginning or behind other requests.
@@ -55,10 +57,10 @@ func TestHandOver(t *testing.T) {
 						for range before {
 							c.read(http.MethodGet)
 						}
-						h := hear(t, "the connection", d.others)
+						h := served.Hear(t, "the connection", d.others)
 						defer h.Close()
-						h.SetDeadline(time.Now().Add(patience))
-						if err := hear(t, "the end of writing", done); err != nil {
+						h.SetDeadline(time.Now().Add(served.Patience))
+						if err := served.Hear(t, "the end of writing", done); err != nil {
 							t.Fatal(err)
 						}
 						got, err := io.ReadAll(h)
@@ -92,7 +94,7 @@ func TestHandOverWithoutDeadlines(t *testing.T) {
 	go d.ours.Serve(t.Context(), c, nil)
 	end.get("/a", "/a")
 	end.send("POST /")
-	h := hear(t, "the connection", d.others)
+	h := served.Hear(t, "the connection", d.others)
 	defer h.Close()
 	if got := h.Conn.(*strict); !got.reading.IsZero() || !got.writing.IsZero() {
 		t.Errorf("got deadlines %v and %v, want none", got.reading, got.writing)

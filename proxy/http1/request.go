@@ -8,13 +8,15 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/entrepot/entrepot/proxy/serve"
 )
 
 // exchange is a request and its answer.
 type exchange struct {
 	request  *http.Request
 	url      url.URL
-	ctx      requestContext
+	ctx      serve.Context
 	response Response
 }
 
@@ -56,18 +58,10 @@ func (c *conn) header() (int, error) {
 }
 
 func (c *conn) readWithin(d time.Duration) {
-	if at, due := within(d, c.deadline); due {
+	if at, due := serve.Within(d, c.deadline); due {
 		c.deadline = at
 		c.SetReadDeadline(at)
 	}
-}
-
-// within is the time in d, and whether a deadline has to be set anew for it. One that is a little earlier stays: to set it for each
-// request costs as much as to read a header.
-func within(d time.Duration, is time.Time) (at time.Time, due bool) {
-	at = time.Now().Add(d)
-	early := at.Sub(is)
-	return at, early < 0 || early >= d/16
 }
 
 // grow makes room for more of a header. False means that it is too large.
@@ -112,7 +106,7 @@ func begins(b []byte, with string) bool {
 
 // parse makes x of the header of n bytes that was read. False leaves the request to the other server.
 func (c *conn) parse(x *exchange, n int) bool {
-	x.ctx = requestContext{conn: c}
+	x.ctx = serve.Context{Conn: c}
 	r := new(http.Request).WithContext(&x.ctx) // the only way to give it one without a copy
 	x.request = r
 	if !parseHeader(r, &x.url, string(c.buf[c.start:c.start+n-2])) {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/entrepot/entrepot/proxy/serve"
 )
 
 // Response is how a handler answers: net/http's contract for a ResponseWriter, a Flusher, an io.ReaderFrom and write deadlines.
@@ -17,7 +19,7 @@ import (
 // waits for up to 8 KiB more, or for Flush. ReadFrom takes no more than was announced. There is no Hijacker and no read deadline.
 type Response struct {
 	conn    *conn
-	ctx     *requestContext
+	ctx     *serve.Context
 	request *http.Request
 	header  http.Header
 	status  int   // zero: not said yet
@@ -46,7 +48,7 @@ func (w *Response) WriteHeader(status int) {
 	c := w.conn
 	switch {
 	case w.status != 0:
-		c.server.logf("http: superfluous WriteHeader of %d after %d", status, w.status)
+		c.server.log().Wrong("http: superfluous WriteHeader of %d after %d", status, w.status)
 		return
 	case status < 100 || status > 999:
 		panic(fmt.Sprintf("http1: WriteHeader of %d", status))
@@ -61,7 +63,7 @@ func (w *Response) WriteHeader(status int) {
 	if text := w.first("Content-Length"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < 0 {
-			c.server.logf("http: invalid Content-Length of %q", text)
+			c.server.log().Wrong("http: invalid Content-Length of %q", text)
 			delete(w.header, "Content-Length")
 		} else {
 			w.length = n
@@ -73,7 +75,9 @@ func (w *Response) WriteHeader(status int) {
 	w.statusLine(status)
 	w.fields()
 	if _, dated := w.header["Date"]; !dated {
-		c.out = append(c.out, c.server.dateLine()...)
+		c.out = append(c.out, "Date: "...)
+		c.out = append(c.out, c.server.date.Text()...)
+		c.out = append(c.out, "\r\n"...)
 	}
 	if w.length >= 0 && !w.untyped || !w.hasBody() {
 		w.send()
@@ -96,7 +100,7 @@ func (w *Response) first(name string) string {
 func (w *Response) send() {
 	c := w.conn
 	w.sent = true
-	w.close = w.close || c.server.stopping()
+	w.close = w.close || c.server.conns.Ending()
 	if w.close {
 		c.out = append(c.out, "Connection: close\r\n"...)
 	}
@@ -208,7 +212,7 @@ func (w *Response) Write(p []byte) (int, error) {
 		w.body(p)
 	}
 	if err := w.conn.writeErr; err != nil {
-		w.ctx.end()
+		w.ctx.End()
 		return 0, err
 	}
 	return len(p), nil
@@ -284,7 +288,7 @@ func (w *Response) FlushError() error {
 	}
 	w.conn.flush()
 	if w.conn.writeErr != nil {
-		w.ctx.end()
+		w.ctx.End()
 	}
 	return w.conn.writeErr
 }
@@ -349,7 +353,7 @@ func (c *conn) put(p []byte) {
 	if c.writeErr != nil || len(p) == 0 {
 		return
 	}
-	if at, due := within(c.server.Patience, c.writeDeadline); due {
+	if at, due := serve.Within(c.server.Patience, c.writeDeadline); due {
 		c.writeWithin(at)
 	}
 	_, c.writeErr = c.Conn.Write(p)
@@ -363,20 +367,4 @@ func (c *conn) writeWithin(at time.Time) {
 		c.writeDeadline = at
 		c.SetWriteDeadline(at)
 	}
-}
-
-// dateField is a second's Date, made once for all answers.
-type dateField struct {
-	second int64
-	line   string
-}
-
-func (s *Server) dateLine() string {
-	now := time.Now()
-	if d := s.date.Load(); d != nil && d.second == now.Unix() {
-		return d.line
-	}
-	d := &dateField{now.Unix(), "Date: " + now.UTC().Format(http.TimeFormat) + "\r\n"}
-	s.date.Store(d)
-	return d.line
 }

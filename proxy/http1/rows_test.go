@@ -92,7 +92,7 @@ func copied(path string, announce, from, count int64) func(http.ResponseWriter, 
 	}
 }
 
-func served(path string) func(http.ResponseWriter, *http.Request, func(...any)) {
+func content(path string) func(http.ResponseWriter, *http.Request, func(...any)) {
 	return func(w http.ResponseWriter, r *http.Request, _ func(...any)) {
 		f, err := os.Open(path)
 		if err != nil {
@@ -271,14 +271,14 @@ func lives(t *testing.T) map[string]row {
 		"aborted, 5 KiB more":     {handler: aborting(written(kib5), http.ErrAbortHandler)},
 		"panic":                   {handler: aborting(written(), errors.New("oh no"))},
 		"panic, chunked":          {handler: aborting(written(kib50), errors.New("oh no"))},
-		"content":                 {handler: served(big)},
-		"content, HEAD":           {method: "HEAD", handler: served(big)},
-		"content, a range":        {fields: "Range: bytes=1000-2000000\r\n", handler: served(big)},
-		"content, the last":       {fields: "Range: bytes=-1\r\n", handler: served(big)},
-		"content, two ranges":     {fields: "Range: bytes=0-10,100000-1000000\r\n", handler: served(big)},
-		"content, outside":        {fields: "Range: bytes=9999999-\r\n", handler: served(big)},
-		"content, not newer":      {fields: "If-None-Match: \"x\"\r\n", handler: served(big)},
-		"content, another":        {fields: "If-Match: \"y\"\r\n", handler: served(big)},
+		"content":                 {handler: content(big)},
+		"content, HEAD":           {method: "HEAD", handler: content(big)},
+		"content, a range":        {fields: "Range: bytes=1000-2000000\r\n", handler: content(big)},
+		"content, the last":       {fields: "Range: bytes=-1\r\n", handler: content(big)},
+		"content, two ranges":     {fields: "Range: bytes=0-10,100000-1000000\r\n", handler: content(big)},
+		"content, outside":        {fields: "Range: bytes=9999999-\r\n", handler: content(big)},
+		"content, not newer":      {fields: "If-None-Match: \"x\"\r\n", handler: content(big)},
+		"content, another":        {fields: "If-Match: \"y\"\r\n", handler: content(big)},
 		"file":                    {handler: copied(big, 3<<20, 0, 3<<20)},
 		"file, whole":             {handler: copied(big, 3<<20, 0, -1)},
 		"file, HEAD":              {method: "HEAD", handler: copied(big, 3<<20, 0, 3<<20)},

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/entrepot/entrepot/testdata/world/served"
 )
 
 // seen is what a client and a handler saw.
@@ -56,7 +58,7 @@ func TestFieldsByName(t *testing.T) {
 }
 
 func compare(t *testing.T, way string, secure bool, rows map[string]row) {
-	var notes lines
+	var notes served.Lines
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/alive" {
 			return
@@ -71,11 +73,11 @@ func compare(t *testing.T, way string, secure bool, rows map[string]row) {
 		t.Run(way+" "+name, func(t *testing.T) {
 			var both [2]seen
 			for i, d := range []*door{ours, theirs} {
-				notes.take()
-				d.log.take()
+				notes.Take()
+				d.log.Take()
 				both[i] = d.ask(t, name, r)
-				both[i].Notes = notes.take()
-				both[i].Panics = strings.Contains(d.log.take(), "http: panic serving 127.0.0.1:")
+				both[i].Notes = notes.Take()
+				both[i].Panics = strings.Contains(d.log.Take(), "http: panic serving 127.0.0.1:")
 			}
 			got, want := reflect.ValueOf(both[0]), reflect.ValueOf(both[1])
 			for i := range got.NumField() {
@@ -130,12 +132,4 @@ func (d *door) ask(t *testing.T, name string, r row) (s seen) {
 	_, err = http.ReadResponse(c.in, nil)
 	s.Alive = err == nil
 	return s
-}
-
-// take is what was logged, and forgets it.
-func (l *lines) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.text.Reset()
-	return l.text.String()
 }

@@ -12,10 +12,11 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/entrepot/entrepot/proxy/serve"
 )
 
 // Server serves connections. All fields but ErrorLog are required, and not changed once it serves.
@@ -27,12 +28,8 @@ type Server struct {
 	Patience      time.Duration          // with a client that takes nothing of what is written
 	ErrorLog      *log.Logger            // what a handler did wrong; nil: the standard logger
 
-	mu      sync.Mutex
-	conns   map[*conn]bool
-	closing atomic.Bool   // set under mu
-	gone    chan struct{} // closed when Shutdown has been asked for and no connection is left; nil before
-
-	date    atomic.Pointer[dateField]
+	conns   serve.Conns[*conn]
+	date    serve.Date
 	standIn http.Server // what http.ServerContextKey is for handlers
 }
 
@@ -81,16 +78,14 @@ var outs = sync.Pool{New: func() any {
 // Serve serves the connection until it is closed or taken over. It owns it. Requests have ctx's values, and t if it is inside TLS.
 func (s *Server) Serve(ctx context.Context, nc net.Conn, t *tls.ConnectionState) {
 	c := &conn{server: s, Conn: nc, ctx: ctx, tls: t, remote: nc.RemoteAddr().String(), since: time.Now()}
-	if !s.enter(c) {
+	if !s.conns.Enter(c) {
 		nc.Close()
 		return
 	}
 	other := false
 	defer func() {
-		if cut := recover(); cut != nil && cut != http.ErrAbortHandler {
-			s.logf("http: panic serving %s: %v\n%s", c.remote, cut, debug.Stack())
-		}
-		s.leave(c)
+		s.log().Panic(c.remote, recover())
+		s.conns.Leave(c)
 		if other {
 			nc.SetDeadline(time.Time{})
 			s.Other(nc, c.buf[c.start:c.end])
@@ -120,7 +115,7 @@ func (c *conn) serve() (other bool) {
 		if !c.asked.Load() {
 			c.asked.Store(true)
 		}
-		if !c.answer(x) || c.server.stopping() || !c.state.CompareAndSwap(busy, idle) {
+		if !c.answer(x) || c.server.conns.Ending() || !c.state.CompareAndSwap(busy, idle) {
 			return false
 		}
 	}
@@ -135,7 +130,7 @@ func (c *conn) answer(x *exchange) (ok bool) {
 		if !done {
 			x.response.cut()
 		}
-		x.ctx.end()
+		x.ctx.End()
 		c.unwatch()
 		if c.hurried.Swap(false) {
 			c.writeWithin(time.Time{})
@@ -149,43 +144,7 @@ func (c *conn) answer(x *exchange) (ok bool) {
 	return ok
 }
 
-func (s *Server) enter(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
-		return false
-	}
-	if s.conns == nil {
-		s.conns = map[*conn]bool{}
-	}
-	s.conns[c] = true
-	return true
-}
-
-func (s *Server) leave(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-	s.endGone()
-}
-
-// endGone lets Shutdown end if nothing is left to wait for. The caller holds mu.
-func (s *Server) endGone() {
-	if s.gone != nil && len(s.conns) == 0 {
-		close(s.gone)
-		s.gone = nil
-	}
-}
-
-func (s *Server) stopping() bool { return s.closing.Load() }
-
-func (s *Server) logf(format string, args ...any) {
-	if s.ErrorLog != nil {
-		s.ErrorLog.Printf(format, args...)
-		return
-	}
-	log.Printf(format, args...)
-}
+func (s *Server) log() serve.Log { return serve.Log{Logger: s.ErrorLog} }
 
 // graceOfNew is how long a connection without a request is taken for one whose first is on its way (net/http's own measure).
 const graceOfNew = 5 * time.Second
@@ -193,14 +152,7 @@ const graceOfNew = 5 * time.Second
 // Shutdown lets answers under way end until ctx does, and closes the connections that wait for a request. The caller sees to it that
 // no new ones come.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.closing.Store(true)
-	if s.gone == nil {
-		s.gone = make(chan struct{})
-	}
-	gone := s.gone
-	s.endGone()
-	s.mu.Unlock()
+	gone := s.conns.End()
 	for pause := time.Millisecond; ; pause = min(2*pause, time.Second/2) {
 		s.closeIdle(time.Now().Add(-graceOfNew))
 		t := time.NewTimer(pause)
@@ -218,21 +170,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // closeIdle closes the connections that wait for a request, and those that have waited for their first since before that.
 func (s *Server) closeIdle(before time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
+	s.conns.Each(func(c *conn) {
 		if c.state.Load() == idle && (c.asked.Load() || c.since.Before(before)) && c.state.CompareAndSwap(idle, closed) {
 			c.Conn.Close()
 		}
-	}
+	})
 }
 
 // Close closes all connections, whatever is under way.
 func (s *Server) Close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closing.Store(true)
-	for c := range s.conns {
-		c.Conn.Close()
-	}
+	s.conns.End()
+	s.conns.Each(func(c *conn) { c.Conn.Close() })
 }

@@ -8,26 +8,22 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/entrepot/entrepot/testdata/world/leaks"
+	"github.com/entrepot/entrepot/testdata/world/served"
 )
 
 func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
-
-// patience is how long a test waits for what must happen, before it fails.
-const patience = 10 * time.Second
 
 // door is a server on loopback, ours or net/http's.
 type door struct {
 	ours    *Server // nil: it is net/http's
 	addr    string
 	clients *tls.Config // nil: it speaks plain HTTP
-	log     *lines
+	log     *served.Lines
 	others  chan *handed // what was handed over
 }
 
@@ -50,7 +46,7 @@ func (h *handed) Read(p []byte) (int, error) {
 // open makes a server of ours. What is not for it is closed, unless the test takes it from others.
 func open(t testing.TB, secure bool, h http.Handler, options ...func(*Server)) *door {
 	t.Helper()
-	d := &door{log: &lines{}, others: make(chan *handed, 1)}
+	d := &door{log: &served.Lines{}, others: make(chan *handed, 1)}
 	d.ours = &Server{
 		Handler: h, HeaderTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: log.New(d.log, "", 0), Patience: time.Minute,
 		Other: func(c net.Conn, seen []byte) { d.others <- &handed{c, seen} },
@@ -60,7 +56,7 @@ func open(t testing.TB, secure bool, h http.Handler, options ...func(*Server)) *
 	}
 	var keys *tls.Config
 	if secure {
-		keys, d.clients = certificate(t)
+		keys, d.clients = served.Certificate(t)
 	}
 	l := listen(t)
 	d.addr = l.Addr().String()
@@ -106,27 +102,9 @@ func (d *door) serve(ctx context.Context, c net.Conn, keys *tls.Config) {
 // openTheirs makes net/http's.
 func openTheirs(t testing.TB, secure bool, h http.Handler) *door {
 	t.Helper()
-	d := &door{log: &lines{}}
-	s := httptest.NewUnstartedServer(h)
-	s.Config.ErrorLog = log.New(d.log, "", 0)
-	if secure {
-		s.StartTLS()
-		d.clients = s.Client().Transport.(*http.Transport).TLSClientConfig
-	} else {
-		s.Start()
-	}
-	t.Cleanup(s.Close)
-	d.addr = s.Listener.Addr().String()
+	d := &door{log: &served.Lines{}}
+	d.addr, d.clients = served.NetHTTP(t, h, d.log, secure)
 	return d
-}
-
-// certificate is that of net/http's own tests, for both sides.
-func certificate(t testing.TB) (server, client *tls.Config) {
-	t.Helper()
-	s := httptest.NewUnstartedServer(nil)
-	s.StartTLS()
-	defer s.Close()
-	return &tls.Config{Certificates: s.TLS.Certificates}, s.Client().Transport.(*http.Transport).TLSClientConfig
 }
 
 func listen(t testing.TB) net.Listener {
@@ -153,16 +131,14 @@ func (d *door) dial(t testing.TB) *client {
 		t.Fatal(err)
 	}
 	if d.clients != nil {
-		cfg := d.clients.Clone()
-		cfg.ServerName = "example.com"
-		c = tls.Client(c, cfg)
+		c = tls.Client(c, d.clients)
 	}
 	return newClient(t, c)
 }
 
 func newClient(t testing.TB, c net.Conn) *client {
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(served.Patience))
 	return &client{t: t, Conn: c, in: bufio.NewReader(c)}
 }
 
@@ -204,35 +180,6 @@ func (c *client) ended() {
 	if b, err := c.in.ReadByte(); err != io.EOF {
 		c.t.Errorf("got %q and %v, want the end", b, err)
 	}
-}
-
-// hear is what comes of c, which must come.
-func hear[T any](t testing.TB, what string, c <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-c:
-	case <-time.After(patience):
-		t.Fatalf("%s: does not come", what)
-	}
-	return v
-}
-
-// lines collects what a server logs.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // ways are the two kinds of connections.

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/entrepot/entrepot/testdata/world/served"
 )
 
 // TestClientLeaves: the context ends when the client does, whether by closing the connection or one half of it.
@@ -30,9 +32,9 @@ func TestClientLeaves(t *testing.T) {
 					}))
 					c := d.dial(t)
 					c.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n" + more)
-					hear(t, "the handler", waits)
+					served.Hear(t, "the handler", waits)
 					leave(c.Conn)
-					if err := hear(t, "its end", told); !errors.Is(err, context.Canceled) {
+					if err := served.Hear(t, "its end", told); !errors.Is(err, context.Canceled) {
 						t.Errorf("got %v", err)
 					}
 				})
@@ -54,9 +56,9 @@ func TestErrTells(t *testing.T) {
 	}))
 	c := d.dial(t)
 	c.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
-	hear(t, "the handler", waits)
+	served.Hear(t, "the handler", waits)
 	c.Close()
-	if err := hear(t, "its end", told); err != nil {
+	if err := served.Hear(t, "its end", told); err != nil {
 		t.Errorf("at first: got %v, want none", err)
 	}
 }
@@ -75,7 +77,7 @@ func TestWriteErrorEndsContext(t *testing.T) {
 	c.send("GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
 	c.read1(t)
 	c.Close()
-	if err := hear(t, "the handler's end", told); err != context.Canceled {
+	if err := served.Hear(t, "the handler's end", told); err != context.Canceled {
 		t.Errorf("got %v", err)
 	}
 }
@@ -113,8 +115,8 @@ func TestContextAfterRequest(t *testing.T) {
 			ctx := <-kept
 			child, cancel := context.WithCancel(ctx)
 			defer cancel()
-			hear(t, "its end", child.Done())
-			hear(t, "its end", ctx.Done())
+			served.Hear(t, "its end", child.Done())
+			served.Hear(t, "its end", ctx.Done())
 			if err := ctx.Err(); err != context.Canceled {
 				t.Errorf("got %v", err)
 			}
