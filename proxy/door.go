@@ -129,8 +129,7 @@ func (s *Server) intercept(w *wire) {
 	s.handshake(w, s.tls)
 }
 
-// handshake ends TLS and hands the connection in. It is made before, since what follows it decides who reads: net/http itself speaks HTTP/2
-// on a *tls.Conn, HTTP/1 is watched. It owns w.
+// handshake ends TLS and hands the connection to the server of the protocol that it has agreed on. It owns w.
 func (s *Server) handshake(w *wire, cfg *tls.Config) {
 	below := &gathering{wire: w}
 	c := tls.Server(below, cfg)
@@ -144,13 +143,12 @@ func (s *Server) handshake(w *wire, cfg *tls.Config) {
 		endHandshake(w, err)
 		return
 	}
-	state := c.ConnectionState()
+	state, ctx, o := c.ConnectionState(), s.connContext(s.ctx, w), &opened{Conn: c, below: below}
 	if state.NegotiatedProtocol == "h2" {
-		w.Conn = &frames{Conn: w.Conn}
-		s.inbox.push(c)
+		s.streams.Serve(ctx, o, &state)
 		return
 	}
-	s.pulls.Serve(s.connContext(s.ctx, w), &opened{Conn: c, below: below}, &state)
+	s.pulls.Serve(ctx, o, &state)
 }
 
 // enterPlain takes in a connection without TLS.

@@ -173,8 +173,7 @@ func (w *wire) CloseWrite() error {
 	return w.Conn.Close()
 }
 
-// opened is a client's connection inside its TLS, for HTTP/1. Of a *tls.Conn itself net/http would read without asking us; HTTP/2 has
-// a framing of its own, and is left to it.
+// opened is a client's connection inside its TLS. Of a *tls.Conn itself net/http would read without asking us.
 type opened struct {
 	*tls.Conn
 	below   *gathering
@@ -211,7 +210,7 @@ func (o *opened) Write(p []byte) (int, error) {
 // maxRecord is how much one TLS record has at most (RFC 8446, section 5.1).
 const maxRecord = 16 << 10
 
-// framingOf is what watches a connection that net/http was given, nil for HTTP/2.
+// framingOf is what watches a connection that net/http was given.
 func framingOf(c net.Conn) *framing {
 	switch v := c.(type) {
 	case *wire:

@@ -42,7 +42,8 @@ func rooms() []room {
 				"github.com/prometheus/client_model", "google.golang.org/protobuf", // what client_golang gathers, and its numbers
 				"github.com/pires/go-proxyproto",
 				"github.com/caddyserver/certmagic", "github.com/mholt/acmez/v3", "go.uber.org/zap",
-				"golang.org/x/sys", // one socket option
+				"golang.org/x/sys",                                         // one socket option
+				"golang.org/x/net/http2", "golang.org/x/net/http/httpguts", // frames, header blocks, and what may be in a field
 			},
 			nil,
 		},
