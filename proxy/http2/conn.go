@@ -35,7 +35,7 @@ type conn struct {
 	ended    []ended            // the last that are not: a ring of as many as may be open
 	endings  int                // so many have been put there
 	highest  uint32             // the last stream that the client has begun
-	named    uint32             // what a GOAWAY has said that it is; zero: none has
+	named    uint32             // the last that will be answered, as a GOAWAY has said; mostStreams: none has
 	running  int                // handlers, also of streams that are over
 	queue    []queued           // for one of those to end
 	since    time.Time          // it has been without a request, if none is running
@@ -67,6 +67,7 @@ const (
 	defaultWindow = 65535
 	defaultFrame  = 16 << 10
 	mostWindow    = 1<<31 - 1
+	mostStreams   = 1<<31 - 1 // the highest number that one can have
 	connWindow    = 2 << 20   // for the bodies of all requests of a connection
 	bodyWindow    = 512 << 10 // for each
 	tableSize     = 4 << 10   // of HPACK, each way
@@ -86,6 +87,7 @@ func newConn(s *Server, ctx context.Context, nc net.Conn, t *tls.ConnectionState
 	c := &conn{
 		server: s, net: nc, ctx: ctx, tls: t, remote: nc.RemoteAddr().String(), since: time.Now(),
 		streams: map[uint32]*stream{}, waiting: map[*stream]bool{}, window: defaultWindow, initial: defaultWindow, room: connWindow,
+		named: mostStreams,
 	}
 	c.out.begin(nc, s.Patience)
 	nc.SetReadDeadline(c.since.Add(s.HeaderTimeout)) // before anybody knows of it who could set another one
@@ -162,9 +164,7 @@ func (c *conn) goAway(code http2.ErrCode) {
 
 // sendGoAway is goAway for who holds mu.
 func (c *conn) sendGoAway(code http2.ErrCode) {
-	if c.named == 0 || c.highest < c.named {
-		c.named = c.highest
-	}
+	c.named = min(c.named, c.highest)
 	c.out.goAway(c.named, code)
 }
 
