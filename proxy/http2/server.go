@@ -1,7 +1,7 @@
 // Package http2 serves HTTP/2 (RFC 9113) to a handler of package net/http, on connections whose client has chosen it.
 //
-// net/http's own server takes each frame through three goroutines, which wake each other: a byte of a layer costs half as much again, and
-// a manifest twice as much. Here the handler's goroutine writes its frames itself, as many at once as the client's windows have room for.
+// net/http's own server takes each frame through three goroutines, which wake each other: a byte of a layer costs half as much again, a
+// manifest up to twice as much. Here the handler's goroutine writes its frames itself, as many at once as the client's windows have room for.
 // One goroutine reads, and does not wait for what is written: a client that writes before it reads gets on. Frames and header blocks are
 // read by golang.org/x/net/http2, which bounds them, and blocks are written by its hpack.
 //
