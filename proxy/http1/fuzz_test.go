@@ -34,6 +34,8 @@ func requests() map[string]bool {
 		"GET / HTTP/1.1\r\n" + host + "connection: Keep-Alive\r\n\r\n",
 		"GET / HTTP/1.1\r\n" + host + "Range: bytes=0-1,5-\r\nCache-Control: no-cache\r\n\r\n",
 		"GET / HTTP/1.1\r\n" + host + strings.Repeat("A: b\r\n", maxFields-1) + "\r\n",
+		"CONNECT a:443 HTTP/1.1\r\n" + host + "\r\n", "CONNECT a HTTP/1.1\r\n" + host + "\r\nGET / HTTP/1.1\r\n",
+		"CONNECT [::1]:443 HTTP/1.1\r\nHost: b\r\nProxy-Authorization: Basic eDp5\r\n\r\n",
 		"GET /" + strings.Repeat("a", 5000) + " HTTP/1.1\r\n" + host + "Long: " + strings.Repeat("b", 9000) + "\r\n\r\n",
 	} {
 		all[taken] = true
@@ -44,7 +46,10 @@ func requests() map[string]bool {
 		"GET / HTTP/1.1 \r\n" + host + "\r\n", "GET / HTTP/1.0\r\n" + host + "\r\n", "GET / HTTP/1.2\r\n" + host + "\r\n",
 		"GET / http/1.1\r\n" + host + "\r\n", "GET /\r\n" + host + "\r\n", "GET / \r\n" + host + "\r\n", "\r\nGET / HTTP/1.1\r\n" + host + "\r\n",
 		"GET * HTTP/1.1\r\n" + host + "\r\n", "OPTIONS * HTTP/1.1\r\n" + host + "\r\n", "GET http://b/ HTTP/1.1\r\n" + host + "\r\n",
-		"CONNECT a:443 HTTP/1.1\r\n" + host + "\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET x HTTP/1.1\r\n" + host + "\r\n",
+		"CONNECT / HTTP/1.1\r\n" + host + "\r\n", "CONNECT http://a/ HTTP/1.1\r\n" + host + "\r\n", "CONNECT u@a:443 HTTP/1.1\r\n" + host + "\r\n",
+		"CONNECT  HTTP/1.1\r\n" + host + "\r\n", "CONNECT [::1 HTTP/1.1\r\n" + host + "\r\n", "CONNECT a:x HTTP/1.1\r\n" + host + "\r\n",
+		"CONNECT a:443 HTTP/1.1\r\n\r\n", "CONNECT a:443 HTTP/1.1\r\n" + host + "Content-Length: 1\r\n\r\nx", "CONNECT a:443 HTTP/1.0\r\n" + host + "\r\n",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET x HTTP/1.1\r\n" + host + "\r\n",
 		"GET /%zz HTTP/1.1\r\n" + host + "\r\n", "GET /\x00 HTTP/1.1\r\n" + host + "\r\n", "GET /\xe2\x82\xac HTTP/1.1\r\n" + host + "\r\n",
 		"GET /\x7f HTTP/1.1\r\n" + host + "\r\n", "GET /a\tb HTTP/1.1\r\n" + host + "\r\n",
 		"GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost:\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",

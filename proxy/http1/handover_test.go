@@ -19,7 +19,7 @@ func unusual() map[string]string {
 		"a body":           "POST /a HTTP/1.1\r\n" + host + "Content-Length: 5\r\n\r\nabcde",
 		"a body of a GET":  "GET /a HTTP/1.1\r\n" + host + "Content-Length: 5\r\n\r\nabcde",
 		"chunks":           "GET /a HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
-		"CONNECT":          "CONNECT a:443 HTTP/1.1\r\n" + host + "\r\n\x16\x03\x01",
+		"CONNECT, a body":  "CONNECT a:443 HTTP/1.1\r\n" + host + "Content-Length: 1\r\n\r\nx\x16\x03\x01",
 		"a TLS hello":      "\x16\x03\x01\x00\x05hello",
 		"HTTP/2":           "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 		"HTTP/1.0":         "GET / HTTP/1.0\r\n\r\n",

@@ -81,7 +81,7 @@ func (c *conn) grow() bool {
 // headerEnd is the length of the header that b begins with, zero where its end is not there; plain tells whether it may still become
 // one of ours. A line feed without its carriage return may be the end of a header to another reader.
 func headerEnd(b []byte) (n int, plain bool) {
-	if !begins(b, "GET /") && !begins(b, "HEAD /") {
+	if !begins(b, "GET /") && !begins(b, "HEAD /") && !begins(b, "CONNECT ") {
 		return 0, false
 	}
 	if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
@@ -113,7 +113,8 @@ func (c *conn) parse(x *exchange, n int) bool {
 		return false
 	}
 	r.RemoteAddr, r.TLS = c.remote, c.tls
-	x.response = Response{conn: c, ctx: &x.ctx, request: r, length: -1, close: r.Close}
+	last := r.Close || r.Method == http.MethodConnect // what follows a CONNECT that was refused may be anything (RFC 9931)
+	x.response = Response{conn: c, ctx: &x.ctx, request: r, length: -1, close: last}
 	return true
 }
 
@@ -123,7 +124,8 @@ func parseHeader(r *http.Request, u *url.URL, text string) bool {
 	line, text, _ := strings.Cut(text, "\r\n")
 	method, rest, _ := strings.Cut(line, " ")
 	target, version, _ := strings.Cut(rest, " ")
-	if version != "HTTP/1.1" || !all(target, isPrintable) || !parseTarget(u, target) {
+	connect := method == http.MethodConnect
+	if version != "HTTP/1.1" || !all(target, isPrintable) || !connect && !parseTarget(u, target) || connect && !parseAuthority(u, target) {
 		return false
 	}
 	r.Method, r.URL, r.RequestURI, r.Body = method, u, target, http.NoBody
@@ -167,7 +169,13 @@ func parseHeader(r *http.Request, u *url.URL, text string) bool {
 		values = append(values, value)
 		r.Header[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	return r.Host != ""
+	if r.Host == "" {
+		return false
+	}
+	if connect { // whatever the field says (RFC 9112, section 3.2.3)
+		r.Host = u.Host
+	}
+	return true
 }
 
 // fieldName is the canonical form of a field's name, which most come in, "" where it is none.
@@ -208,6 +216,19 @@ func parseTarget(u *url.URL, target string) bool {
 		return false
 	}
 	*u = *parsed
+	return true
+}
+
+// parseAuthority reads the target of a CONNECT, host:port.
+func parseAuthority(u *url.URL, target string) bool {
+	if !all(target, isHost) {
+		return false
+	}
+	parsed, err := url.ParseRequestURI("http://" + target)
+	if err != nil || parsed.Host != target || target == "" {
+		return false
+	}
+	u.Host = target
 	return true
 }
 

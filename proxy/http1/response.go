@@ -1,8 +1,11 @@
 package http1
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,7 +19,8 @@ import (
 //
 // It differs where it may. Trailers are left out, as RFC 9110, section 6.5.1, allows. How a body is framed is no handler's to say but by
 // its Content-Length: a Transfer-Encoding and whatever else it has in Connection than "close" are left out. What is larger than 2 KiB
-// waits for up to 8 KiB more, or for Flush. ReadFrom takes no more than was announced. There is no Hijacker and no read deadline.
+// waits for up to 8 KiB more, or for Flush. ReadFrom takes no more than was announced. Only a CONNECT can be hijacked, and there is no
+// read deadline.
 type Response struct {
 	conn    *conn
 	ctx     *serve.Context
@@ -300,6 +304,25 @@ func (w *Response) SetWriteDeadline(t time.Time) error {
 	defer c.setting.Unlock()
 	c.hurried.Store(true)
 	return c.SetWriteDeadline(t)
+}
+
+// Hijack implements http.Hijacker. What follows a CONNECT is not HTTP, and who serves it owns the connection. What was read of it is in
+// the reader's buffer.
+func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c := w.conn
+	if w.request.Method != http.MethodConnect || w.status != 0 || c.hijacked {
+		return nil, nil, http.ErrNotSupported
+	}
+	c.unwatch()
+	c.hijacked = true
+	c.SetDeadline(time.Time{})
+	early := c.buf[c.start:c.end]
+	in := bufio.NewReaderSize(c.Conn, len(early))
+	if len(early) > 0 {
+		in.Reset(io.MultiReader(bytes.NewReader(early), c.Conn))
+		in.Peek(len(early))
+	}
+	return c.Conn, bufio.NewReadWriter(in, bufio.NewWriterSize(c.Conn, 1)), nil
 }
 
 // finish ends the answer, and tells whether another may follow on the connection.

@@ -1,6 +1,6 @@
-// Package http1 serves the requests that pulls are made of, GET and HEAD by HTTP/1.1 without a body, to a handler of package net/http.
-// A small answer costs it half of what it costs net/http's own server, whose reading in the background, contexts and deadlines are made
-// for every request and needed by few.
+// Package http1 serves the requests that pulls are made of, GET, HEAD and CONNECT by HTTP/1.1 without a body, to a handler of package
+// net/http. A small answer costs it half of what it costs net/http's own server, whose reading in the background, contexts and deadlines
+// are made for every request and needed by few.
 //
 // It judges nothing: whatever is in any way unusual, a body, an odd field, a line that two readers could understand in two ways, is left
 // to net/http's server, with the connection and every byte that was read of it.
@@ -44,6 +44,7 @@ type conn struct {
 	state  atomic.Int32
 	asked  atomic.Bool // a request at least
 
+	hijacked   bool   // it is the handler's
 	buf        []byte // what was read and belongs to no request yet is buf[start:end]
 	start, end int
 	deadline   time.Time // of reading, as it is set; zero: there is none, or another one
@@ -91,7 +92,9 @@ func (s *Server) Serve(ctx context.Context, nc net.Conn, t *tls.ConnectionState)
 			s.Other(nc, c.buf[c.start:c.end])
 			return
 		}
-		nc.Close()
+		if !c.hijacked {
+			nc.Close()
+		}
 	}()
 	other = c.serve()
 }
@@ -127,18 +130,21 @@ func (c *conn) answer(x *exchange) (ok bool) {
 	c.out = (*out)[:0]
 	done := false
 	defer func() { // also of a handler that panics, or ends its goroutine
-		if !done {
+		if !done && !c.hijacked {
 			x.response.cut()
 		}
 		x.ctx.End()
 		c.unwatch()
-		if c.hurried.Swap(false) {
+		if c.hurried.Swap(false) && !c.hijacked {
 			c.writeWithin(time.Time{})
 		}
 		*out, c.out = c.out[:0], nil
 		outs.Put(out)
 	}()
 	c.server.Handler.ServeHTTP(&x.response, x.request)
+	if c.hijacked {
+		return false
+	}
 	ok = x.response.finish()
 	done = true
 	return ok

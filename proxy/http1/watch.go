@@ -12,12 +12,13 @@ func (c *conn) Base() context.Context { return c.ctx }
 // Server implements [serve.Conn].
 func (c *conn) Server() *http.Server { return &c.server.standIn }
 
-// Watch implements [serve.Conn]. It has gone called when the client leaves. A byte of what it sends meanwhile is kept, and tells that it is still there.
+// Watch implements [serve.Conn]. It has gone called when the client leaves. A byte of what it sends meanwhile is kept, and tells that it is
+// still there.
 func (c *conn) Watch(gone func()) {
 	if c.start == c.end {
 		c.start, c.end = 0, 0
 	}
-	if c.end == len(c.buf) {
+	if c.end == len(c.buf) || c.hijacked {
 		return
 	}
 	c.deadline = time.Time{}
