@@ -17,6 +17,7 @@ import (
 	"github.com/elazarl/goproxy"
 
 	"github.com/entrepot/entrepot/hosts"
+	"github.com/entrepot/entrepot/proxy/http1"
 )
 
 // newConnect makes goproxy the front for CONNECT. It parses and dispatches; every accepted connection is taken over by hijack and
@@ -129,6 +130,10 @@ func (s *Server) enterByConnect(r *http.Request, c net.Conn, user, authority str
 		c.Close()
 		return
 	}
+	if w.own {
+		w.then = func() { s.enterRegistry(w) }
+		return
+	}
 	s.spawn(w, func() { s.enterRegistry(w) })
 }
 
@@ -188,7 +193,10 @@ func (h *replayingHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !ok {
 		w = &wire{Conn: c}
 	}
-	w.replay, w.framing = bytes.NewReader(bytes.Clone(early)), nil
+	w.putBack(bytes.NewBuffer(bytes.Clone(early)))
+	w.framing = nil
+	_, own := h.ResponseWriter.(*http1.Response)
+	w.own = own && c == w // inside TLS of the door's own it is another wire
 	return w, rw, nil
 }
 

@@ -151,9 +151,14 @@ func (s *Server) handshake(w *wire, cfg *tls.Config) {
 	s.pulls.Serve(ctx, o, &state)
 }
 
-// enterPlain takes in a connection without TLS.
+// enterPlain takes in a connection without TLS. What follows a CONNECT goes on in the goroutine that has read it, whose stack has grown.
 func (s *Server) enterPlain(w *wire) {
-	s.spawn(w, func() { s.pulls.Serve(s.connContext(s.ctx, w), w, nil) })
+	s.spawn(w, func() {
+		s.pulls.Serve(s.connContext(s.ctx, w), w, nil)
+		if w.then != nil {
+			w.then()
+		}
+	})
 }
 
 // otherwise hands on what is no pull, and begins with seen.

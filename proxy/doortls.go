@@ -46,9 +46,6 @@ const protoACME = "acme-tls/1"
 // by CONNECT.
 func (s *Server) entry(door string, cert CertFor, protos ...string) func(*wire) {
 	if cert == nil {
-		if door == doorProxy { // what comes there is CONNECT
-			return func(w *wire) { s.inbox.push(w) }
-		}
 		return s.enterPlain
 	}
 	cfg := s.doorTLS(door, cert, append(protos, protoACME))

@@ -38,6 +38,8 @@ type wire struct {
 	network   netip.Prefix  // the client's, as crowd counts; none where the address is not IP
 	spared    bool          // see spare; of the connection's one request at a time
 	last      atomic.Pointer[whose]
+	own       bool   // http1 has read the CONNECT, in a goroutine of ours
+	then      func() // what follows a CONNECT that http1 has read; nil: nothing, or nobody of http1's
 }
 
 // whose is what a table knows of a host. Nearly all requests of a connection are for one host.
