@@ -26,8 +26,11 @@ func memory() family {
 			name: "memory-keepalive", about: "1,000 TLS connections that have had one answer and are kept alive",
 			ways: []string{wayH1, wayConnect}, rounds: 1, run: keptAlive,
 		},
-		{name: "memory-slow-200", about: "200 clients that read a layer of 256 MiB at 64 KiB a second, TLS", ways: []string{wayH1, wayConnect}, rounds: 1, run: slowReaders(200)},
-		{name: "memory-slow-500", about: "500 of them", ways: []string{wayH1, wayConnect}, rounds: 1, run: slowReaders(500)},
+		{name: "memory-keepalive-h2", about: "the same by HTTP/2", ways: []string{wayH2}, rounds: 1, run: keptAlive},
+		{name: "memory-slow-200", about: "200 clients that read a layer of 256 MiB at 64 KiB a second, TLS", ways: []string{wayH1, wayConnect}, rounds: 1, run: slowReaders(200, 1)},
+		{name: "memory-slow-500", about: "500 of them", ways: []string{wayH1, wayConnect}, rounds: 1, run: slowReaders(500, 1)},
+		{name: "memory-slow-500-h2", about: "500 of them by HTTP/2", ways: []string{wayH2}, rounds: 1, run: slowReaders(500, 1)},
+		{name: "memory-slow-streams", about: "500 of them by HTTP/2, 50 over each connection", ways: []string{wayH2}, rounds: 1, run: slowReaders(500, 50)},
 	}
 	return f
 }
@@ -142,8 +145,9 @@ func (c closer) Close() error {
 	return nil
 }
 
-// slowReaders lets n clients begin with a layer and then read so slowly that the server waits for each of them.
-func slowReaders(n int) func(*turn) error {
+// slowReaders lets n clients begin with a layer and then read so slowly that the server waits for each of them. So many share a
+// connection.
+func slowReaders(n, share int) func(*turn) error {
 	return func(t *turn) error {
 		i, err := t.held("big", layerSize)
 		if err != nil {
@@ -155,9 +159,14 @@ func slowReaders(n int) func(*turn) error {
 		var begun, all sync.WaitGroup
 		defer all.Wait()
 		defer leave()
-		for range n {
+		var c *client
+		for k := range n {
+			if k%share == 0 {
+				c = newSlowClient(t.way)
+			}
 			begun.Add(1)
-			all.Go(func() { slowReader(ctx, newSlowClient(t.way), blobPath(i, 1), begun.Done) })
+			reader := c.twin()
+			all.Go(func() { slowReader(ctx, reader, blobPath(i, 1), begun.Done) })
 		}
 		begun.Wait()
 		return t.grown(before, n)
@@ -168,6 +177,7 @@ func slowReaders(n int) func(*turn) error {
 func newSlowClient(w way) *client {
 	c := newClient(w)
 	c.tr.ReadBufferSize = 4 << 10
+	c.tr.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10}
 	c.tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, network, w.addr)

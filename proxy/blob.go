@@ -204,20 +204,30 @@ func (s *Server) writer(w *countingWriter, r *http.Request, b *cache.Blob) http.
 	return out
 }
 
-// bigPieces copies in pieces of 64 KiB where the kernel does not do it: twice what io.Copy takes, for HTTP/2's sake. To a client that
-// is quick they become 256 KiB, whose TLS records go out by one write (see opened); a slow one, of which there are more, keeps as
-// little memory as it did.
+// bigPieces copies in large pieces where the kernel does not do it. To a client that is quick they become 256 KiB, whose TLS records go
+// out by one write (see opened). A slow one, of which there are more, holds little memory: by HTTP/1.1 a third less with 32 KiB than
+// with 64, which are not faster; by HTTP/2, where each piece waits for its turn on the connection, they cost 9 % more CPU time.
 type bigPieces struct{ *countingWriter }
 
 const (
-	smallPiece = 64 << 10
-	largePiece = 256 << 10
+	smallPiece  = 32 << 10
+	middlePiece = 64 << 10
+	largePiece  = 256 << 10
 )
 
 var (
-	smallPieces = sync.Pool{New: func() any { return newPiece(smallPiece) }}
-	largePieces = sync.Pool{New: func() any { return newPiece(largePiece) }}
+	smallPieces  = sync.Pool{New: func() any { return newPiece(smallPiece) }}
+	middlePieces = sync.Pool{New: func() any { return newPiece(middlePiece) }}
+	largePieces  = sync.Pool{New: func() any { return newPiece(largePiece) }}
 )
+
+// pieces are for a client that has not shown yet that it is quick.
+func (w *countingWriter) pieces() *sync.Pool {
+	if w.http1() {
+		return &smallPieces
+	}
+	return &middlePieces
+}
 
 func newPiece(size int) *[]byte {
 	b := make([]byte, size)
@@ -233,7 +243,7 @@ const (
 // ReadFrom implements io.ReaderFrom.
 func (p bigPieces) ReadFrom(r io.Reader) (int64, error) {
 	if !p.plain() {
-		return copyPieces(p.countingWriter, r)
+		return copyPieces(p.countingWriter, p.pieces(), r)
 	}
 	n, err := p.countingWriter.ReadFrom(r)
 	if part, ok := r.(*io.LimitedReader); err == nil && (!ok || part.N == 0) || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -242,17 +252,17 @@ func (p bigPieces) ReadFrom(r io.Reader) (int64, error) {
 	// The kernel does not tell a file that ends early or cannot be read from a client that left. The file's reader knows where to go
 	// on, and to one who left the next write fails; one who takes nothing has been waited for, and is not again.
 	p.gone = false
-	more, err := copyPieces(p.countingWriter, r)
+	more, err := copyPieces(p.countingWriter, p.pieces(), r)
 	return n + more, err
 }
 
-func copyPieces(w io.Writer, r io.Reader) (int64, error) {
+// copyPieces is io.Copy with buffers of pool, and with large ones when w has shown that it is quick.
+func copyPieces(w io.Writer, pool *sync.Pool, r io.Reader) (int64, error) {
 	began := time.Now()
-	n, err := copyBy(&smallPieces, w, io.LimitReader(r, trialBytes))
+	n, err := copyBy(pool, w, io.LimitReader(r, trialBytes))
 	if err != nil || n < trialBytes {
 		return n, err
 	}
-	pool := &smallPieces
 	if time.Since(began) < trialTime {
 		pool = &largePieces
 	}

@@ -13,12 +13,27 @@ type gathering struct {
 	err error      // of a write, after which the client could make nothing of what follows
 }
 
-// What is collected at most: a large piece, which only clients get that are quick, whole; else four full records, since each client that
-// has stopped holds as much.
+// What is collected at most: a large piece, which only clients get that are quick, whole; else two full records, since each client that
+// has stopped holds as much, and four by HTTP/2.
 var (
-	fewRecords  = sync.Pool{New: func() any { return newRecords(smallPiece) }}
+	twoRecords  = sync.Pool{New: func() any { return newRecords(smallPiece) }}
+	fewRecords  = sync.Pool{New: func() any { return newRecords(middlePiece) }}
 	manyRecords = sync.Pool{New: func() any { return newRecords(largePiece) }}
 )
+
+// recordsOf has room for a write of size bytes.
+func recordsOf(size int) *sync.Pool {
+	switch {
+	case size <= smallPiece:
+		return &twoRecords
+	case size <= middlePiece+framesOfPiece:
+		return &fewRecords
+	}
+	return &manyRecords
+}
+
+// framesOfPiece is no less than what frames of HTTP/2 add to a piece, and less than newRecords has for it.
+const framesOfPiece = 512
 
 // newRecords has room for the records of a piece. Small ones, as a connection begins with, take a little more, and go out by two writes.
 func newRecords(piece int) *[]byte {
@@ -28,10 +43,7 @@ func newRecords(piece int) *[]byte {
 
 // collect makes what write writes, which is of size bytes before it is in records, go out together.
 func (g *gathering) collect(size int, write func() (int, error)) (int, error) {
-	pool := &fewRecords
-	if size > smallPiece {
-		pool = &manyRecords
-	}
+	pool := recordsOf(size)
 	buf := pool.Get().(*[]byte)
 	defer pool.Put(buf)
 	g.mu.Lock()

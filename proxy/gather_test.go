@@ -35,7 +35,7 @@ func (c *tally) Write(p []byte) (int, error) {
 // TestLargePieces: a large piece inside TLS is one write, by any version and suite, and its last byte is never waited for, whatever the
 // size of its last record.
 func TestLargePieces(t *testing.T) {
-	sizes := []int{1, 100, smallPiece, smallPiece + 1, largePiece - 1, largePiece}
+	sizes := []int{1, 100, smallPiece, smallPiece + 1, middlePiece, middlePiece + framesOfPiece, middlePiece + framesOfPiece + 1, largePiece - 1, largePiece}
 	for over := range 40 { // a last record of each small size
 		sizes = append(sizes, 15<<14+over)
 	}

@@ -76,9 +76,12 @@ func (w *countingWriter) ReadFrom(r io.Reader) (int64, error) {
 func (w *countingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // plain tells whether a copy from a file can be left to the kernel: HTTP/1 without TLS.
-func (w *countingWriter) plain() bool {
+func (w *countingWriter) plain() bool { return w.http1() && !w.secure }
+
+// http1 tells whether the client speaks HTTP/1: by HTTP/2 nothing is read from a file for it.
+func (w *countingWriter) http1() bool {
 	_, ok := w.ResponseWriter.(io.ReaderFrom)
-	return ok && !w.secure
+	return ok
 }
 
 // short tells whether less was written than was announced.

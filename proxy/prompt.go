@@ -34,7 +34,7 @@ type sender interface {
 func (p prompt) ReadFrom(r io.Reader) (sent int64, err error) {
 	part, ok := r.(*io.LimitedReader)
 	if !ok || !p.plain() {
-		return copyPieces(p, r)
+		return copyPieces(p, p.pieces(), r)
 	}
 	if file, ok := part.R.(sender); ok {
 		sent, err = file.SendTo(p.countingWriter, part.N)
@@ -44,7 +44,7 @@ func (p prompt) ReadFrom(r io.Reader) (sent int64, err error) {
 		}
 		p.gone = false
 	}
-	more, err := copyPieces(p, r)
+	more, err := copyPieces(p, p.pieces(), r)
 	return sent + more, err
 }
 

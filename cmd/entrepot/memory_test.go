@@ -61,3 +61,17 @@ func TestLimitMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestLimitGarbage: the collector is told, unless the operator has.
+func TestLimitGarbage(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	for _, row := range []struct {
+		env  environment
+		want int
+	}{{environment{"GOGC": "100"}, 100}, {environment{}, garbage}} {
+		limitGarbage(row.env)
+		if got := debug.SetGCPercent(100); got != row.want {
+			t.Errorf("%v: got %d, want %d", row.env, got, row.want)
+		}
+	}
+}

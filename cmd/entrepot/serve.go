@@ -38,6 +38,7 @@ func (p program) serve(s sources, c config) error {
 	defer lines.flush()
 	log := newLogger(lines, p.logFormat(c), c.LogLevel, p.colour())
 	limitMemory(newEnvironment(p.environ), "/")
+	limitGarbage(newEnvironment(p.environ))
 	defer holdFloor()()
 	h, err := openHouse(c, log)
 	if err != nil {

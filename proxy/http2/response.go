@@ -262,7 +262,7 @@ func (w *Response) encode(end bool) {
 	out.encode(w.stream.id, w.fields, end)
 }
 
-// Frames of data, with their headers and that of the answer: what a piece of the cache takes. See newPieces of the handler's package.
+// Frames of data, with their headers and that of the answer: what a piece of the cache takes. See newPiece of the handler's package.
 var (
 	small = sync.Pool{New: func() any { return room(64 << 10) }}
 	large = sync.Pool{New: func() any { return room(largestSend) }}
