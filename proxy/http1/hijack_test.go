@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/entrepot/entrepot/testdata/world/served"
 )
@@ -29,6 +30,9 @@ func TestHijack(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 						return
+					}
+					if _, _, err := w.(http.Hijacker).Hijack(); !errors.Is(err, http.ErrHijacked) {
+						t.Errorf("a second time: got %v", err)
 					}
 					r.Context().Done() // has nobody read the connection any more
 					early, _ := rw.Reader.Peek(rw.Reader.Buffered())
@@ -80,7 +84,75 @@ func TestHijackedIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestHijackRefused: of no other request, nor twice, nor behind an answer.
+// TestHijackedIsTheHandlers: neither a deadline that was set before nor anything that the handler does with the answer afterwards gets in
+// its way, and the room for headers is given back.
+func TestHijackedIsTheHandlers(t *testing.T) {
+	c := &strict{}
+	own := time.Now().Add(served.Patience)
+	taken := make(chan net.Conn, 1)
+	d := open(t, false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			echo.ServeHTTP(w, r)
+			return
+		}
+		control := http.NewResponseController(w)
+		control.SetWriteDeadline(own.Add(-time.Second))
+		h, _, err := control.Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if !c.reading.IsZero() || !c.writing.IsZero() || w.(*Response).conn.buf != nil {
+			t.Errorf("got deadlines %v and %v and a buffer of %d, want none", c.reading, c.writing, len(w.(*Response).conn.buf))
+		}
+		h.SetDeadline(own)
+		w.WriteHeader(http.StatusInternalServerError)
+		if _, err := io.WriteString(w, "late"); !errors.Is(err, http.ErrHijacked) {
+			t.Errorf("a write: got %v", err)
+		}
+		if err := control.Flush(); !errors.Is(err, http.ErrHijacked) {
+			t.Errorf("a flush: got %v", err)
+		}
+		if err := control.SetWriteDeadline(time.Time{}); !errors.Is(err, http.ErrHijacked) {
+			t.Errorf("a deadline: got %v", err)
+		}
+		taken <- h
+	}))
+	server, end := pipe(t)
+	c.Conn = server
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		d.ours.Serve(t.Context(), c, nil)
+	}()
+	end.get("/a", "/a")
+	end.send("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n")
+	h := served.Hear(t, "the connection", taken)
+	<-left
+	if !c.reading.Equal(own) || !c.writing.Equal(own) {
+		t.Errorf("got deadlines %v and %v, want %v", c.reading, c.writing, own)
+	}
+	go func() { // ends with what is read below
+		io.WriteString(h, "its own answer")
+		h.Close()
+	}()
+	if got, err := io.ReadAll(end.in); string(got) != "its own answer" || err != nil {
+		t.Errorf("the client: got %q and %v", got, err)
+	}
+}
+
+// TestNoTunnel: a CONNECT that nobody answers has not succeeded.
+func TestNoTunnel(t *testing.T) {
+	d := open(t, false, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	c := d.dial(t)
+	c.send("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n")
+	if resp, _ := c.read(http.MethodConnect); resp.StatusCode != http.StatusNotImplemented {
+		t.Errorf("got %d", resp.StatusCode)
+	}
+	c.ended()
+}
+
+// TestHijackRefused: of no other request, nor behind an answer.
 func TestHijackRefused(t *testing.T) {
 	d := open(t, false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodConnect {

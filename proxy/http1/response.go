@@ -1,11 +1,8 @@
 package http1
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -51,6 +48,9 @@ func (w *Response) Header() http.Header {
 func (w *Response) WriteHeader(status int) {
 	c := w.conn
 	switch {
+	case c.hijacked:
+		c.server.log().Wrong("http: WriteHeader of %d on a connection that was hijacked", status)
+		return
 	case w.status != 0:
 		c.server.log().Wrong("http: superfluous WriteHeader of %d after %d", status, w.status)
 		return
@@ -195,6 +195,8 @@ func (w *Response) Write(p []byte) (int, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	switch {
+	case w.conn.hijacked:
+		return 0, http.ErrHijacked
 	case len(p) == 0:
 		return 0, nil
 	case !w.hasBody():
@@ -302,32 +304,20 @@ func (w *Response) SetWriteDeadline(t time.Time) error {
 	c := w.conn
 	c.setting.Lock() // some set it from beside, to end a write
 	defer c.setting.Unlock()
+	if c.hijacked {
+		return http.ErrHijacked
+	}
 	c.hurried.Store(true)
 	return c.SetWriteDeadline(t)
 }
 
-// Hijack implements http.Hijacker. What follows a CONNECT is not HTTP, and who serves it owns the connection. What was read of it is in
-// the reader's buffer.
-func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	c := w.conn
-	if w.request.Method != http.MethodConnect || w.status != 0 || c.hijacked {
-		return nil, nil, http.ErrNotSupported
-	}
-	c.unwatch()
-	c.hijacked = true
-	c.SetDeadline(time.Time{})
-	early := c.buf[c.start:c.end]
-	in := bufio.NewReaderSize(c.Conn, len(early))
-	if len(early) > 0 {
-		in.Reset(io.MultiReader(bytes.NewReader(early), c.Conn))
-		in.Peek(len(early))
-	}
-	return c.Conn, bufio.NewReadWriter(in, bufio.NewWriterSize(c.Conn, 1)), nil
-}
-
 // finish ends the answer, and tells whether another may follow on the connection.
 func (w *Response) finish() bool {
-	if w.status == 0 {
+	switch {
+	case w.status != 0:
+	case w.request.Method == http.MethodConnect: // OK would be a tunnel
+		w.WriteHeader(http.StatusNotImplemented)
+	default:
 		w.WriteHeader(http.StatusOK)
 	}
 	if !w.sent {

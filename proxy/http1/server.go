@@ -130,7 +130,7 @@ func (c *conn) answer(x *exchange) (ok bool) {
 	c.out = (*out)[:0]
 	done := false
 	defer func() { // also of a handler that panics, or ends its goroutine
-		if !done && !c.hijacked {
+		if !done {
 			x.response.cut()
 		}
 		x.ctx.End()
