@@ -18,7 +18,13 @@ func TestCarry(t *testing.T) {
 		client, from := net.Pipe()
 		var got bytes.Buffer
 		done := make(chan int64)
-		go func() { done <- carry(&got, from) }()
+		go func() {
+			n, err := carry(&got, from)
+			if err != nil {
+				t.Error(err)
+			}
+			done <- n
+		}()
 		sent := 0
 		for _, size := range []int{1, waitingSize - 1, waitingSize, waitingSize + 1, 100 << 10, 3, 64 << 10, 70 << 10, 1} {
 			if _, err := client.Write(noise[sent : sent+size]); err != nil {

@@ -191,7 +191,7 @@ func (h *replayingHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
 	w, ok := c.(*wire)
 	if !ok {
-		w = &wire{Conn: c}
+		w = &wire{Conn: c, patience: wireOf(c).patience}
 	}
 	w.putBack(bytes.NewBuffer(bytes.Clone(early)))
 	w.framing = nil

@@ -165,6 +165,45 @@ func TestReaders(t *testing.T) {
 	})
 }
 
+// TestTunnelOfOneWhoTakesNothing: a tunnel ends, both ways, when its client takes nothing for too long.
+func TestTunnelOfOneWhoTakesNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			c.SetDeadline(time.Now().Add(patience))
+			for err == nil {
+				_, err = c.Write(make([]byte, 1<<20))
+			}
+			c.Close()
+			ended <- err
+		}
+	}()
+	t.Cleanup(func() { l.Close() })
+	impatient := func(c *Config) { c.ReaderPatience = 100 * time.Millisecond }
+	ways := leading(map[string]string{"bank.example:443": l.Addr().String()})
+	plain, safe := newSite(t, ways, impatient), secured(t, []string{"localhost"}, ways, impatient)
+	for door, dial := range map[string]func() (*site, net.Conn){
+		"plain": func() (*site, net.Conn) { return plain, plain.raw(doorProxy) },
+		"TLS":   func() (*site, net.Conn) { return safe, tls.Client(safe.raw(doorProxy), safe.trust("localhost")) },
+	} {
+		t.Run(door, func(t *testing.T) {
+			st, c := dial()
+			io.WriteString(c, "CONNECT bank.example:443 HTTP/1.1\r\nHost: bank.example:443\r\n\r\n")
+			if one := st.log.await(t, kindTunnel, 1)[0]; one.Status != 200 {
+				t.Errorf("log: got %+v", one)
+			}
+			if err := <-ended; errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the target's end: %v", err)
+			}
+			c.Close()
+		})
+	}
+}
+
 // rawWay is a way to corp's images over a connection that is all the test's.
 type rawWay struct {
 	what, path string

@@ -81,7 +81,12 @@ func copyToClient(client, target net.Conn, n *atomic.Int64) {
 	if w, ok := client.(*wire); ok && w.patience > 0 {
 		to = patient{w}
 	}
-	n.Add(carry(to, target))
+	total, err := carry(to, target)
+	n.Add(total)
+	if err != nil { // it takes nothing, or has gone: what it may still have to say is not waited for
+		client.Close()
+		return
+	}
 	if w, ok := client.(*wire); ok && w.patience > 0 {
 		w.SetWriteDeadline(time.Time{})
 	}
@@ -100,42 +105,42 @@ const (
 	rushPause   = 20 * time.Millisecond
 )
 
-// carry copies until either side ends or breaks.
-func carry(to io.Writer, from net.Conn) (total int64) {
+// carry copies until either side ends or breaks. An error is to's.
+func carry(to io.Writer, from net.Conn) (total int64, err error) {
 	small := make([]byte, waitingSize)
 	for {
-		n, err := from.Read(small)
-		if _, writeErr := to.Write(small[:n]); writeErr != nil {
-			return total
+		n, ended := from.Read(small)
+		if _, err := to.Write(small[:n]); err != nil {
+			return total, err
 		}
 		total += int64(n)
-		if err == nil && n == len(small) {
-			n, err = rush(to, from)
+		if ended == nil && n == len(small) {
+			n, ended, err = rush(to, from)
 			total += int64(n)
 		}
-		if err != nil {
-			return total
+		if ended != nil || err != nil {
+			return total, err
 		}
 	}
 }
 
-// rush copies until nothing comes for a moment, which is no error.
-func rush(to io.Writer, from net.Conn) (total int, err error) {
+// rush copies until nothing comes for a moment. An error is to's, ended from's.
+func rush(to io.Writer, from net.Conn) (total int, ended, err error) {
 	buf := smallPieces.Get().(*[]byte)
 	defer smallPieces.Put(buf)
 	defer from.SetReadDeadline(time.Time{})
 	for {
 		from.SetReadDeadline(time.Now().Add(rushPause))
-		n, err := from.Read(*buf)
-		if _, writeErr := to.Write((*buf)[:n]); writeErr != nil {
-			return total, writeErr
+		n, ended := from.Read(*buf)
+		if _, err := to.Write((*buf)[:n]); err != nil {
+			return total, nil, err
 		}
 		total += n
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return total, nil
+		if errors.Is(ended, os.ErrDeadlineExceeded) {
+			return total, nil, nil
 		}
-		if err != nil {
-			return total, err
+		if ended != nil {
+			return total, ended, nil
 		}
 	}
 }
