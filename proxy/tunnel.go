@@ -126,8 +126,8 @@ func carry(to io.Writer, from net.Conn) (total int64, err error) {
 
 // rush copies until nothing comes for a moment. An error is to's, ended from's.
 func rush(to io.Writer, from net.Conn) (total int, ended, err error) {
-	buf := smallPieces.Get().(*[]byte)
-	defer smallPieces.Put(buf)
+	buf := middlePieces.Get().(*[]byte)
+	defer middlePieces.Put(buf)
 	defer from.SetReadDeadline(time.Time{})
 	for {
 		from.SetReadDeadline(time.Now().Add(rushPause))

@@ -20,7 +20,10 @@ func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, http.ErrNotSupported
 	}
 	c.unwatch()
-	c.hijacked, c.writeErr = true, http.ErrHijacked
+	c.writeErr = http.ErrHijacked
+	c.setting.Lock()
+	c.hijacked = true
+	c.setting.Unlock()
 	c.SetDeadline(time.Time{})
 	early := c.buf[c.start:c.end]
 	in := bufio.NewReaderSize(c.Conn, len(early))
