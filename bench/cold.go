@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,7 @@ func cold() family {
 			ways: []string{wayH1, wayConnect}, rounds: 2, run: coldRanges,
 		},
 		{name: "warm-ranges", about: "the same once more, of a layer that is held", ways: []string{wayH1, wayConnect}, run: warmRanges},
+		{name: "warm-ranges-plain", about: "the same over plain HTTP", ways: []string{wayPlain}, run: warmRanges},
 		{
 			name: "cold-far-range", about: "1 MiB at 200 MiB of a layer of 256 MiB while it is being filled by another client; upstream held to 40 MB/s",
 			ways: []string{wayH1, wayConnect}, rounds: 2, run: farRange,
@@ -309,21 +311,25 @@ func warmRanges(t *turn) error {
 }
 
 // chunks reads a layer as containerd's parallel fetcher does: each chunk is asked for with an open end, and the connection is cut
-// behind it.
+// behind it. Whoever is free takes the next one.
 func (t *turn) chunks(i *image) error {
 	const chunk, workers = mib, 16
+	var next atomic.Int64
 	err := t.measure(layerSize, func() error {
-		return t.crowd(workers, func(ctx context.Context, worker int) error {
+		return t.crowd(workers, func(ctx context.Context, _ int) error {
 			c := newClient(t.way)
 			defer c.close()
-			for at := int64(worker) * chunk; at < layerSize; at += workers * chunk {
+			for {
+				at := next.Add(chunk) - chunk
+				if at >= layerSize {
+					return nil
+				}
 				a, err := c.ask(ctx, "GET", blobPath(i, 1), fmt.Sprintf("bytes=%d-", at), chunk)
 				if err != nil {
 					return err
 				}
 				t.note(a)
 			}
-			return nil
 		})
 	})
 	t.keep(figSpeed, figTime, figCPUGiB, figFirst, figLast, figUpstream, figPeak)
