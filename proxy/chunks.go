@@ -128,7 +128,7 @@ func (w chunkWriter) ReadFrom(r io.Reader) (int64, error) {
 		want := min(chunkStep, part.N)
 		size := w.chunking.known()
 		if total < size {
-			want = min(want, size-total)
+			want = min(size-total, part.N)
 		}
 		step := io.LimitedReader{R: part.R, N: want}
 		n, err := w.bodyWriter.ReadFrom(&step)
