@@ -37,6 +37,7 @@ func TestParallelOpenRanges(t *testing.T) {
 					layer = b
 				}
 			}
+			st.log.await(t, kindBlob, len(p.Blobs))
 			got := make([]byte, size)
 			before := st.world.BlobBytes()
 			st.log.reset()

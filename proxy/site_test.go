@@ -335,9 +335,9 @@ func (l *logLines) growing() <-chan struct{} {
 
 // line is a log line of a request.
 type line struct {
-	Door, Client, Method, Registry, Repo, Kind, Ref, Cache, Error string
-	Status                                                        int
-	Bytes                                                         int64
+	Door, Client, Method, Registry, Repo, Kind, Ref, Cache, Error, UA string
+	Status                                                            int
+	Bytes                                                             int64
 }
 
 func (l *logLines) requests(kind string) []line {

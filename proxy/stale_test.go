@@ -98,6 +98,7 @@ func TestStale(t *testing.T) {
 			rt := st.by(w)
 			url := st.url(w, ref, "app/manifests/v1")
 			ask(t, rt, "GET", url, accepting...)
+			st.log.await(t, kindManifest, 1)
 			st.settled()
 			outage(st, ref)
 			clock.advance(23 * time.Hour)
