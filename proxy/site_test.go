@@ -33,18 +33,19 @@ func TestMain(m *testing.M) { leaks.VerifyTestMain(m) }
 
 // site is a small internet with one entrepot in it and its doors open on loopback.
 type site struct {
-	t      testing.TB
-	world  *world.World
-	server *Server
-	store  *cache.Store
-	ca     *ca.Authority
-	log    *logLines
-	doors  map[string]string // door → address
-	dir    string
-	keep   cache.Config // of the store
-	mu     sync.Mutex
-	client []func() // idle connections to drop at the end
-	cut    sync.Map // host → the error of every dial to it, or where it leads; see severed
+	t       testing.TB
+	world   *world.World
+	server  *Server
+	store   *cache.Store
+	ca      *ca.Authority
+	log     *logLines
+	doors   map[string]string // door → address
+	dir     string
+	keep    cache.Config // of the store
+	mu      sync.Mutex
+	client  []func() // idle connections to drop at the end
+	cut     sync.Map // host → the error of every dial to it, or where it leads; see severed
+	dialled sync.Map // connection → its host, where the site is severed
 }
 
 // newSite builds one. change, where given, has the last word on the configuration.

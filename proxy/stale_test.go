@@ -39,14 +39,24 @@ func (st *site) fails(host string, status int) {
 	st.world.Host(host).Fault(world.Fault{Kind: world.Status, Status: status, Body: "sorry", On: world.Manifest, Times: -1})
 }
 
-// cutOff ends the connections to host and lets every new one fail.
+// cutOff lets every new connection to host fail and ends those there are. The site is severed.
 func (st *site) cutOff(host string, err error) {
-	st.server.upstream.Close()
 	if err == nil {
 		st.world.Host(host).Fault(world.Fault{Kind: world.Refuse, Times: -1})
-		return
+	} else {
+		st.cut.Store(host, err)
 	}
-	st.cut.Store(host, err)
+	st.hangUp(host)
+}
+
+// hangUp ends the connections to host, also one that its request has not given back yet.
+func (st *site) hangUp(host string) {
+	st.dialled.Range(func(c, to any) bool {
+		if to == host {
+			c.(net.Conn).Close()
+		}
+		return true
+	})
 }
 
 // impersonate lets every new connection to host lead to somebody whose certificate nobody trusts.
@@ -60,11 +70,11 @@ func (st *site) impersonate(host string) {
 	if err != nil {
 		st.t.Fatal(err)
 	}
-	st.server.upstream.Close()
 	st.cut.Store(host, st.target(func(c *net.TCPConn) {
 		tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*leaf}}).Handshake()
 		c.Close()
 	}))
+	st.hangUp(host)
 }
 
 // severed is a dialler that fails for the hosts in st.cut.
@@ -80,7 +90,11 @@ func severed(st **site) func(*Config) {
 					return (&net.Dialer{}).DialContext(ctx, network, cut)
 				}
 			}
-			return played(ctx, network, addr)
+			conn, err := played(ctx, network, addr)
+			if err == nil && *st != nil {
+				(*st).dialled.Store(conn, hostOf(addr))
+			}
+			return conn, err
 		}
 	}
 }
