@@ -176,7 +176,6 @@ func TestRevokedOwn(t *testing.T) {
 		l.clock.advance(proofLife + time.Second)
 		l.everywhere("without the right", reg, "bob", false)
 		l.unplug()
-		l.server.upstream.Close()
 		if a := l.want(reg, "acme/app/manifests/v1", "bob"); a.StatusCode < 400 {
 			t.Errorf("%s: without upstream: got %d", reg, a.StatusCode)
 		}

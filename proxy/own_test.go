@@ -135,7 +135,6 @@ func TestOwnCredentialInAnOutage(t *testing.T) {
 			l.settled()
 			l.clock.advance(30 * time.Minute)
 			l.unplug()
-			l.server.upstream.Close()
 			for _, path := range []string{"acme/app/manifests/v1", "acme/app/manifests/" + l.held[reg].Digest, "acme/app/blobs/" + l.held[reg].Blobs[1]} {
 				if a := l.want(reg, path, "carol"); a.StatusCode != 200 {
 					t.Errorf("a user, %s: got %d %s", path, a.StatusCode, a.body)

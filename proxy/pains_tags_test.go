@@ -165,8 +165,7 @@ func painsOfOutages() []pain {
 
 func staleInAnOutage(t *testing.T, w way) {
 	for what, outage := range outages {
-		var st *site
-		st = newSite(t, severed(&st))
+		st := newSite(t)
 		clock := st.clock()
 		p := st.world.Push(t, signs+"/app:v1", world.Image(t, 1, 1000))
 		st.fetchBy(w, signs, "app/manifests/v1", accepting...)

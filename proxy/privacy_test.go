@@ -237,7 +237,6 @@ func TestRevoked(t *testing.T) {
 			}
 			// Upstream has said no: that it says nothing now changes nothing.
 			v.unplug()
-			v.server.upstream.Close()
 			for _, path := range v.paths(reg) {
 				if a := ask(t, rt, "GET", v.url(w, reg, path), bearing(credential, accepting...)...); a.StatusCode < 400 {
 					t.Errorf("%s without upstream: got %d %v", path, a.StatusCode, a.Header)
@@ -276,7 +275,6 @@ func TestMadePrivate(t *testing.T) {
 					}
 				}
 				eventually(t, "probes have ended", func() bool { return within("(*Server).probe.func1") == 0 })
-				v.server.upstream.Close()
 				v.unplug()
 				for _, path := range paths {
 					if a := ask(t, rt, "GET", v.url(w, reg, path), accepting...); a.StatusCode < 400 {

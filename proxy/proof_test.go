@@ -86,7 +86,6 @@ func TestMaxStaleAuth(t *testing.T) {
 		v.settled()
 		v.clock.advance(row.after)
 		v.unplug()
-		v.server.upstream.Close()
 		for _, path := range []string{"acme/app/manifests/v1", "acme/app/manifests/" + v.held[corp].Digest, "acme/app/blobs/" + v.held[corp].Blobs[1]} {
 			tag := strings.HasSuffix(path, "/v1")
 			a := ask(t, rt, "GET", v.url(w, corp, path), bearing(credential, accepting...)...)

@@ -44,8 +44,8 @@ type site struct {
 	keep    cache.Config // of the store
 	mu      sync.Mutex
 	client  []func() // idle connections to drop at the end
-	cut     sync.Map // host → the error of every dial to it, or where it leads; see severed
-	dialled sync.Map // connection → its host, where the site is severed
+	cut     sync.Map // host → the error of every dial to it, or where it leads; see cutOff
+	dialled sync.Map // connection → its host
 }
 
 // newSite builds one. change, where given, has the last word on the configuration.
@@ -80,7 +80,7 @@ func (st *site) start(change ...func(*Config)) {
 		t.Fatal(err)
 	}
 	cfg := Config{
-		Table: table, CA: st.ca, Store: st.store, UpstreamRoots: st.world.Roots, Dial: st.world.Dial,
+		Table: table, CA: st.ca, Store: st.store, UpstreamRoots: st.world.Roots, Dial: st.dial,
 		Log: zerolog.New(st.log).Level(zerolog.InfoLevel),
 	}
 	for _, c := range change {
@@ -96,6 +96,32 @@ func (st *site) start(change ...func(*Config)) {
 	st.listen(doorHTTP, st.server.ServePlain)
 	st.listen("admin", st.server.ServeAdmin)
 	t.Cleanup(st.stop)
+}
+
+// dial is how the server under test reaches the world.
+func (st *site) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	host := hostOf(addr)
+	switch cut, _ := st.cut.Load(host); cut := cut.(type) {
+	case error:
+		return nil, &net.OpError{Op: "dial", Net: network, Err: cut}
+	case string:
+		return (&net.Dialer{}).DialContext(ctx, network, cut)
+	}
+	conn, err := st.world.Dial(ctx, network, addr)
+	if err == nil {
+		st.dialled.Store(conn, host)
+	}
+	return conn, err
+}
+
+// hangUp ends the connections to host, also one whose request has not given it back yet.
+func (st *site) hangUp(host string) {
+	st.dialled.Range(func(c, to any) bool {
+		if to == host {
+			c.(net.Conn).Close()
+		}
+		return true
+	})
 }
 
 func (st *site) listen(door string, serve func(net.Listener) error) {

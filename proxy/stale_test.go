@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"net"
@@ -39,7 +38,7 @@ func (st *site) fails(host string, status int) {
 	st.world.Host(host).Fault(world.Fault{Kind: world.Status, Status: status, Body: "sorry", On: world.Manifest, Times: -1})
 }
 
-// cutOff lets every new connection to host fail and ends those there are. The site is severed.
+// cutOff lets every new connection to host fail and ends those there are.
 func (st *site) cutOff(host string, err error) {
 	if err == nil {
 		st.world.Host(host).Fault(world.Fault{Kind: world.Refuse, Times: -1})
@@ -47,16 +46,6 @@ func (st *site) cutOff(host string, err error) {
 		st.cut.Store(host, err)
 	}
 	st.hangUp(host)
-}
-
-// hangUp ends the connections to host, also one that its request has not given back yet.
-func (st *site) hangUp(host string) {
-	st.dialled.Range(func(c, to any) bool {
-		if to == host {
-			c.(net.Conn).Close()
-		}
-		return true
-	})
 }
 
 // impersonate lets every new connection to host lead to somebody whose certificate nobody trusts.
@@ -77,34 +66,11 @@ func (st *site) impersonate(host string) {
 	st.hangUp(host)
 }
 
-// severed is a dialler that fails for the hosts in st.cut.
-func severed(st **site) func(*Config) {
-	return func(c *Config) {
-		played := c.Dial
-		c.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if *st != nil {
-				switch cut, _ := (*st).cut.Load(hostOf(addr)); cut := cut.(type) {
-				case error:
-					return nil, &net.OpError{Op: "dial", Net: network, Err: cut}
-				case string:
-					return (&net.Dialer{}).DialContext(ctx, network, cut)
-				}
-			}
-			conn, err := played(ctx, network, addr)
-			if err == nil && *st != nil {
-				(*st).dialled.Store(conn, hostOf(addr))
-			}
-			return conn, err
-		}
-	}
-}
-
 // TestStale: when upstream cannot say, what was seen last is served for MaxStale and not longer, and the answer says so.
 func TestStale(t *testing.T) {
 	for what, outage := range outages {
 		t.Run(what, func(t *testing.T) {
-			var st *site
-			st = newSite(t, severed(&st), func(c *Config) { c.MaxStale = 24 * time.Hour })
+			st := newSite(t, func(c *Config) { c.MaxStale = 24 * time.Hour })
 			clock := st.clock()
 			const ref = "mcr.microsoft.com"
 			p := st.world.Push(t, ref+"/app:v1", world.Image(t, 1, 50<<10))

@@ -11,7 +11,7 @@ import (
 // unplug makes every host of the world refuse connections.
 func (st *site) unplug() {
 	for _, name := range st.world.Names() {
-		st.world.Host(name).Fault(world.Fault{Kind: world.Refuse, Times: -1})
+		st.cutOff(name, nil)
 	}
 }
 
