@@ -195,13 +195,15 @@ func (s *Server) writer(w *countingWriter, r *http.Request, b *cache.Blob) http.
 		return out
 	}
 	from, to, part := singleRange(r.Header.Get("Range"))
-	open := part && from >= 0 && to < 0
 	conn := r.Context().Value(wireKey{}).(*wire)
-	conn.spare(open)
-	if open && r.Method == http.MethodGet {
-		return chunkWriter{out, w, r.Context(), s.chunks.begin(conn.network, b.Digest, from), s.chunks.patience}
+	if open := part && from >= 0 && to < 0; !open || r.Method != http.MethodGet {
+		conn.spare(false)
+		return out
 	}
-	return out
+	c := s.chunks.begin(conn.network, b.Digest, from)
+	w.chunk = c.known() > 0
+	conn.spare(!w.chunk)
+	return chunkWriter{out, w, conn, r.Context(), c, s.chunks.patience}
 }
 
 // bigPieces copies in large pieces where the kernel does not do it. To a client that is quick they become 256 KiB, whose TLS records go
@@ -221,9 +223,10 @@ var (
 	largePieces  = sync.Pool{New: func() any { return newPiece(largePiece) }}
 )
 
-// pieces are for a client that has not shown yet that it is quick.
+// pieces are for a client that has not shown yet that it is quick. One of whom it is known where it hangs up has all of its chunk in the
+// kernel soon.
 func (w *countingWriter) pieces() *sync.Pool {
-	if w.http1() {
+	if w.http1() && !w.chunk {
 		return &smallPieces
 	}
 	return &middlePieces

@@ -89,7 +89,7 @@ func (c *chunking) begin(from int64) {
 func (c *chunking) known() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.wrong || c.seen < 2 {
+	if c.wrong || c.seen < 2 || c.size > largestChunk {
 		return 0
 	}
 	return c.size
@@ -112,6 +112,7 @@ type bodyWriter interface {
 type chunkWriter struct {
 	bodyWriter
 	client   *countingWriter // what bodyWriter writes to
+	conn     *wire           // below it
 	ctx      context.Context
 	chunking *chunking
 	patience time.Duration
@@ -162,6 +163,7 @@ func (w chunkWriter) await() error {
 		return w.ctx.Err()
 	case <-t.C:
 		w.chunking.stayed()
+		w.conn.spare(true)
 		return nil
 	}
 }

@@ -2,15 +2,21 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/entrepot/entrepot/cache"
 )
 
 func TestChunkSize(t *testing.T) {
@@ -26,6 +32,7 @@ func TestChunkSize(t *testing.T) {
 		{"in order", []int64{0, m, 2 * m}, m},
 		{"out of order", []int64{7 * m, 0, 3 * m, 2 * m, 1 * m}, m},
 		{"far apart first", []int64{0, 16 * m, 32 * m, m, 17 * m}, m},
+		{"too far apart to be left behind", []int64{0, 2 * largestChunk, 4 * largestChunk}, 0},
 		{"at no common distance", []int64{0, m, 3 * m, 10 * m, 20 * m}, 0},
 	} {
 		c := &chunking{}
@@ -45,6 +52,42 @@ func TestChunkSize(t *testing.T) {
 	}
 	if c.stayed(); c.known() != 0 {
 		t.Error("a client stayed, and still is expected to hang up")
+	}
+}
+
+// TestSpare: the kernel holds little for a client that may hang up anywhere, as much as ever for one of whom it is known where, and little
+// again when that was wrong.
+func TestSpare(t *testing.T) {
+	st := newSite(t)
+	st.server.chunks.patience = time.Millisecond
+	c, err := net.Dial("tcp", st.doors[doorMirror])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	conn := &wire{Conn: c}
+	limit := func() (bytes int) {
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		if err == nil {
+			raw.Control(func(fd uintptr) { bytes, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT) })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes
+	}
+	system := limit()
+	var out http.ResponseWriter
+	for n, want := range []int{unsent, unsent, system, system} {
+		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), wireKey{}, conn), http.MethodGet, "/", nil)
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", n<<20))
+		out = st.server.writer(&countingWriter{ResponseWriter: httptest.NewRecorder()}, r, &cache.Blob{Digest: cache.DigestOf(nil)})
+		if got := limit(); got != want {
+			t.Errorf("part %d: got %d bytes in the kernel, want %d", n, got, want)
+		}
+	}
+	if err := out.(chunkWriter).await(); err != nil || limit() != unsent {
+		t.Errorf("a client that stays: got %d bytes and %v, want %d", limit(), err, unsent)
 	}
 }
 

@@ -17,6 +17,7 @@ type countingWriter struct {
 	bytes  int64
 	muted  bool // what is written more is somebody else's words for what was said already
 	gone   bool // the client took no more
+	chunk  bool // the client is known to take a chunk of this and no more, see chunks
 
 	secure bool  // inside TLS
 	watch  watch // over a client that takes nothing
