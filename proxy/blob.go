@@ -163,7 +163,8 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 	}
 	q.outcome(w, outcomes[b.Outcome])
 	describe(w, b.Digest, octetStream)
-	out := s.writer(w, r, b)
+	out, r, end := s.writer(w, r, b)
+	defer end()
 	if b.Size < 0 {
 		out.WriteHeader(http.StatusOK)
 		io.Copy(out, b)
@@ -185,25 +186,32 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 }
 
 // writer is how b goes out: at once if it is being brought, in large pieces if it is held, and with an eye on clients that hang up early
-// if that is what they ask like.
-func (s *Server) writer(w *countingWriter, r *http.Request, b *cache.Blob) http.ResponseWriter {
+// if that is what they ask like; the request that comes back asks for no more than such a client takes. end must be called when it is out.
+func (s *Server) writer(w *countingWriter, r *http.Request, b *cache.Blob) (_ http.ResponseWriter, _ *http.Request, end func()) {
 	var out bodyWriter = bigPieces{w}
 	if b.Outcome != cache.Hit {
 		out = prompt{w}
 	}
 	if r.ProtoMajor != 1 {
-		return out
+		return out, r, func() {}
 	}
 	from, to, part := singleRange(r.Header.Get("Range"))
 	conn := r.Context().Value(wireKey{}).(*wire)
 	if open := part && from >= 0 && to < 0; !open || r.Method != http.MethodGet {
 		conn.spare(false)
-		return out
+		return out, r, func() {}
 	}
-	c := s.chunks.begin(conn.network, b.Digest, from)
+	c := s.chunks.of(conn.network, r.UserAgent(), b.Digest)
+	chunk := c.begin(from, s.now())
+	end = func() { c.end(s.now()) }
 	w.chunk = c.known() > 0
 	conn.spare(!w.chunk)
-	return chunkWriter{out, w, conn, r.Context(), c, s.chunks.patience}
+	if chunk == 0 || from >= b.Size-chunk {
+		return chunkWriter{out, w, conn, r.Context(), c, s.chunks.patience}, r, end
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, from+chunk-1))
+	return out, r, end
 }
 
 // bigPieces copies in large pieces where the kernel does not do it. To a client that is quick they become 256 KiB, whose TLS records go

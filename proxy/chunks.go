@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"context"
+	"hash/maphash"
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,24 +18,34 @@ import (
 // chunks finds out where clients hang up that ask for parts with an open end, chunk after chunk, and read no more than one. What is sent
 // to them behind it is lost: of 256 MiB by 16 workers for 1 MiB each, containerd threw half as much away again. The distance of where
 // such parts begin is the size of a chunk, and a transfer that comes to the end of one waits for the client to leave before it goes on.
+//
+// A client that has left there more than once is answered with the chunk alone, as RFC 9110 section 15.3.7 lets a server answer: with all
+// that it wants read to the end, it keeps the connection, where each chunk cost it a handshake before. Others, above all one that goes on
+// with a transfer that broke, would take the end of the answer for the end of the blob. So all of this must hold: the part is not
+// the first, begins where a chunk does, was not asked for before, and another one is on its way to the client or was a moment ago.
 type chunks struct {
 	recent   *lru.Cache[chunksOf, *chunking]
 	patience time.Duration // with a client that does not hang up; it pays this once for a blob
+	seed     maphash.Seed
 }
 
 // chunksOf is what chunks are of.
 type chunksOf struct {
 	client netip.Prefix
+	agent  uint64 // hash of the User-Agent: behind one address there may be others that read to the end
 	digest cache.Digest
 }
 
 // chunking is what is known of one client's chunks of one blob.
 type chunking struct {
 	mu     sync.Mutex
-	starts []int64 // the last ones
-	size   int64   // the smallest distance of two neighbours, 0 while there is none
-	seen   int     // how often
-	wrong  bool    // a client stayed
+	starts []int64   // the last ones
+	size   int64     // the smallest distance of two neighbours, 0 while there is none
+	seen   int       // how often
+	left   int       // how often the client hung up where a chunk ended
+	wrong  bool      // a client stayed
+	under  int       // parts on their way to the client
+	last   time.Time // that one of them ended
 }
 
 const (
@@ -41,17 +53,20 @@ const (
 	startsInMemory    = 64
 	hangUpPatience    = 200 * time.Millisecond // more than a way there and back, and what waits in the kernel
 	chunkStep         = 256 << 10              // how much is sent before it is looked again whether the size of a chunk is known
+	smallestChunk     = 256 << 10              // that is sent alone: below, others' parts may begin where one does by chance
 	largestChunk      = 64 << 20               // then nobody can be expected to hang up any more
+	hangUps           = 2                      // where a chunk ended, until it is all that is sent
+	nextChunk         = time.Second            // behind the one before, which may be in the kernel longer than on its way
 )
 
 func newChunks() *chunks {
 	c, _ := lru.New[chunksOf, *chunking](chunkingsInMemory) // errs on a size below one only
-	return &chunks{c, hangUpPatience}
+	return &chunks{c, hangUpPatience, maphash.MakeSeed()}
 }
 
-// begin notes that a client begins a part of a blob.
-func (c *chunks) begin(client netip.Prefix, d cache.Digest, from int64) *chunking {
-	k := chunksOf{client, d}
+// of is what is known of a client's chunks of a blob.
+func (c *chunks) of(client netip.Prefix, agent string, d cache.Digest) *chunking {
+	k := chunksOf{client, maphash.String(c.seed, agent), d}
 	of, ok := c.recent.Get(k)
 	if !ok {
 		of = &chunking{}
@@ -59,13 +74,21 @@ func (c *chunks) begin(client netip.Prefix, d cache.Digest, from int64) *chunkin
 			of = was
 		}
 	}
-	of.begin(from)
 	return of
 }
 
-func (c *chunking) begin(from int64) {
+// begin notes that the client begins a part, and tells how much of it is to be sent: a chunk, or 0 for all. end must follow.
+func (c *chunking) begin(from int64, now time.Time) (chunk int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.left >= hangUps && !c.wrong {
+		if c.under == 0 && now.Sub(c.last) > nextChunk { // another pull
+			c.starts = c.starts[:0]
+		} else if c.size >= smallestChunk && from > slices.Min(c.starts) && (from-c.starts[0])%c.size == 0 && !slices.Contains(c.starts, from) {
+			chunk = c.size
+		}
+	}
+	c.under++
 	nearest := int64(0)
 	for _, at := range c.starts {
 		if d := max(from-at, at-from); d > 0 && (nearest == 0 || d < nearest) {
@@ -75,7 +98,7 @@ func (c *chunking) begin(from int64) {
 	switch {
 	case nearest == 0:
 	case c.size == 0 || nearest < c.size:
-		c.size, c.seen = nearest, 1
+		c.size, c.seen, c.left = nearest, 1, 0
 	case nearest == c.size:
 		c.seen++
 	}
@@ -83,6 +106,15 @@ func (c *chunking) begin(from int64) {
 		c.starts = c.starts[:copy(c.starts, c.starts[1:])]
 	}
 	c.starts = append(c.starts, from)
+	return chunk
+}
+
+// end notes that a part is no longer on its way.
+func (c *chunking) end(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.under--
+	c.last = now
 }
 
 // known is the size of a chunk, 0 where it is not known: two clients that resume are at some distance too, but hardly twice at the same.
@@ -93,6 +125,15 @@ func (c *chunking) known() int64 {
 		return 0
 	}
 	return c.size
+}
+
+// hungUp notes that the client left where a chunk of this size ended.
+func (c *chunking) hungUp(size int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if size == c.size {
+		c.left++
+	}
 }
 
 // stayed notes that a client wants more than a chunk.
@@ -139,7 +180,7 @@ func (w chunkWriter) ReadFrom(r io.Reader) (int64, error) {
 			return total, err
 		}
 		if total == size && part.N > 0 {
-			if err := w.await(); err != nil {
+			if err := w.await(size); err != nil {
 				return total, err
 			}
 			break
@@ -152,14 +193,15 @@ func (w chunkWriter) ReadFrom(r io.Reader) (int64, error) {
 	return total + more, err
 }
 
-// await lets the client hang up, which is an error.
-func (w chunkWriter) await() error {
+// await lets the client hang up behind a chunk, which is an error.
+func (w chunkWriter) await(size int64) error {
 	http.NewResponseController(w.client).Flush()
 	t := time.NewTimer(w.patience)
 	defer t.Stop()
 	select {
 	case <-w.ctx.Done():
 		w.client.gone = true
+		w.chunking.hungUp(size)
 		return w.ctx.Err()
 	case <-t.C:
 		w.chunking.stayed()

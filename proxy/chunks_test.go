@@ -37,7 +37,7 @@ func TestChunkSize(t *testing.T) {
 	} {
 		c := &chunking{}
 		for _, at := range row.starts {
-			c.begin(at)
+			c.begin(at, time.Time{})
 		}
 		if got := c.known(); got != row.want {
 			t.Errorf("%s: got %d, want %d", row.what, got, row.want)
@@ -45,13 +45,62 @@ func TestChunkSize(t *testing.T) {
 	}
 	c := &chunking{}
 	for n := range int64(10 * startsInMemory) {
-		c.begin(n * m)
+		c.begin(n*m, time.Time{})
 	}
 	if len(c.starts) != startsInMemory || c.known() != m {
 		t.Errorf("got %d starts and %d, want %d and %d", len(c.starts), c.known(), startsInMemory, m)
 	}
 	if c.stayed(); c.known() != 0 {
 		t.Error("a client stayed, and still is expected to hang up")
+	}
+}
+
+// TestChunkAlone: what is sent to whom has left behind chunks of 1 MiB, of which those at 0, 1 and 2 MiB were asked for before.
+func TestChunkAlone(t *testing.T) {
+	const m = 1 << 20
+	start := time.Now()
+	for _, row := range []struct {
+		what  string
+		from  int64
+		later time.Duration
+		other func(*chunking)
+		want  int64
+	}{
+		{"the next one", 3 * m, 0, nil, m},
+		{"one further on", 9 * m, nextChunk, nil, m},
+		{"late, with another on its way", 3 * m, time.Hour, func(c *chunking) { c.begin(4*m, start) }, m},
+		{"the first", 0, 0, nil, 0},
+		{"asked for before", 2 * m, 0, nil, 0},
+		{"not where one begins", 3*m + 1, 0, nil, 0},
+		{"late", 3 * m, nextChunk + 1, nil, 0},
+		{"late, then the next", 4 * m, nextChunk + 1, func(c *chunking) { c.begin(3*m, start.Add(nextChunk+1)) }, m},
+		{"so old that it may have been asked for", 3 * m, 0, func(c *chunking) {
+			for n := range int64(startsInMemory) {
+				c.begin((4+n)*m, start)
+			}
+		}, 0},
+		{"of one that stayed", 3 * m, 0, (*chunking).stayed, 0},
+		{"of smaller chunks", 3 * m, 0, func(c *chunking) { c.begin(2*m+m/2, start) }, 0},
+		{"of chunks too small", 3 * m, 0, func(c *chunking) { c.size = smallestChunk - 1 }, 0},
+	} {
+		c := &chunking{}
+		for n := range int64(3) {
+			c.begin(n*m, start)
+			c.hungUp(m)
+			c.end(start)
+		}
+		if row.other != nil {
+			row.other(c)
+		}
+		if got := c.begin(row.from, start.Add(row.later)); got != row.want {
+			t.Errorf("%s: got %d, want %d", row.what, got, row.want)
+		}
+	}
+	c := &chunking{}
+	for n := range int64(4) {
+		if got := c.begin(n*m, start); got != 0 {
+			t.Errorf("one that has not left: got %d, want all", got)
+		}
 	}
 }
 
@@ -81,12 +130,12 @@ func TestSpare(t *testing.T) {
 	for n, want := range []int{unsent, unsent, system, system} {
 		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), wireKey{}, conn), http.MethodGet, "/", nil)
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", n<<20))
-		out = st.server.writer(&countingWriter{ResponseWriter: httptest.NewRecorder()}, r, &cache.Blob{Digest: cache.DigestOf(nil)})
+		out, _, _ = st.server.writer(&countingWriter{ResponseWriter: httptest.NewRecorder()}, r, &cache.Blob{Digest: cache.DigestOf(nil)})
 		if got := limit(); got != want {
 			t.Errorf("part %d: got %d bytes in the kernel, want %d", n, got, want)
 		}
 	}
-	if err := out.(chunkWriter).await(); err != nil || limit() != unsent {
+	if err := out.(chunkWriter).await(1 << 20); err != nil || limit() != unsent {
 		t.Errorf("a client that stays: got %d bytes and %v, want %d", limit(), err, unsent)
 	}
 }
@@ -136,5 +185,60 @@ func TestChunks(t *testing.T) {
 				t.Errorf("%s: got bytes of digest %s, want those of %s", way.what, got, st.path)
 			}
 		}
+	}
+}
+
+// TestChunkConnection: a client that has left behind two chunks is answered with the next ones alone, and keeps its connection. Another
+// one at its address is not.
+func TestChunkConnection(t *testing.T) {
+	const chunk = 1 << 20
+	st := newCargo(t, bigSize, func(c *Config) { c.ReaderPatience = time.Minute })
+	now := time.Now()
+	st.server.now = func() time.Time { return now }
+	st.hold()
+	for _, way := range st.rawWays() {
+		st.server.chunks = newChunks()
+		st.server.chunks.patience = time.Minute
+		sum, sent := sha256.New(), int64(0)
+		ask := func(c net.Conn, from int64, agent string) *http.Response {
+			fmt.Fprintf(c, "GET %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nRange: bytes=%d-\r\n\r\n", way.path, st.path, corp, agent, from)
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil || resp.StatusCode != 206 {
+				t.Fatalf("%s: got %v, %v", way.what, resp, err)
+			}
+			return resp
+		}
+		take := func(resp *http.Response, want int64) {
+			n, err := io.CopyN(sum, resp.Body, want)
+			if err != nil {
+				t.Fatalf("%s: got %d bytes, want %d: %v", way.what, n, want, err)
+			}
+			sent += n
+		}
+		st.log.reset()
+		for n := range int64(4) {
+			c := way.dial()
+			take(ask(c, n*chunk, "one/1"), chunk)
+			c.Close()
+			st.log.await(t, kindBlob, int(n)+1)
+		}
+		c := way.dial()
+		for sent < bigSize {
+			resp := ask(c, sent, "one/1")
+			want := min(chunk, bigSize-sent)
+			if got := resp.Header.Get("Content-Range"); resp.ContentLength != want || got != fmt.Sprintf("bytes %d-%d/%d", sent, sent+want-1, bigSize) {
+				t.Errorf("%s: got %d bytes, Content-Range %s, want %d from %d", way.what, resp.ContentLength, got, want, sent)
+			}
+			take(resp, want)
+		}
+		c.Close()
+		if got := hex.EncodeToString(sum.Sum(nil)); !strings.HasSuffix(st.path, got) {
+			t.Errorf("%s: got bytes of digest %s, want those of %s", way.what, got, st.path)
+		}
+		c = way.dial()
+		if resp := ask(c, 5*chunk, "another/1"); resp.ContentLength != bigSize-5*chunk {
+			t.Errorf("%s: another client was sent %d bytes", way.what, resp.ContentLength)
+		}
+		c.Close()
 	}
 }

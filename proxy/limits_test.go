@@ -107,10 +107,15 @@ const bigSize = 24 << 20
 // newHeld is a site of so much patience with its clients that holds a layer of bigSize.
 func newHeld(t *testing.T, patience time.Duration) *cargo {
 	c := newCargo(t, bigSize, func(c *Config) { c.ReaderPatience = patience })
+	c.hold()
+	return c
+}
+
+// hold has the cache keep the cargo.
+func (c *cargo) hold() {
 	c.pull(doorProxy, corp+"/app:v1")
 	c.settled()
-	c.log.await(t, kindBlob, 2) // a line may come after its answer
-	return c
+	c.log.await(c.t, kindBlob, 2) // a line may come after its answer
 }
 
 // TestReaders: who takes nothing for too long is cut off, by HTTP/1 from a file, by TLS and by HTTP/2 alike. Who takes a little at a
