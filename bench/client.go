@@ -84,6 +84,9 @@ func (c *client) ask(ctx context.Context, method, path, span string, limit int64
 		}
 		a.bytes += int64(n)
 		if errors.Is(err, io.EOF) {
+			if a.bytes < limit {
+				return a, fmt.Errorf("%s %s: %d bytes instead of %d", method, req.URL, a.bytes, limit)
+			}
 			break
 		}
 		if err != nil {

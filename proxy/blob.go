@@ -197,7 +197,8 @@ func (s *Server) writer(w *countingWriter, r *http.Request, b *cache.Blob) (_ ht
 	}
 	from, to, part := singleRange(r.Header.Get("Range"))
 	conn := r.Context().Value(wireKey{}).(*wire)
-	if open := part && from >= 0 && to < 0; !open || r.Method != http.MethodGet {
+	open := part && from >= 0 && to < 0 && (b.Size < 0 || from < b.Size)
+	if !open || r.Method != http.MethodGet || r.Header.Get("If-Range") != "" { // who sends the latter goes on with what broke
 		conn.spare(false)
 		return out, r, func() {}
 	}

@@ -20,32 +20,38 @@ import (
 // such parts begin is the size of a chunk, and a transfer that comes to the end of one waits for the client to leave before it goes on.
 //
 // A client that has left there more than once is answered with the chunk alone, as RFC 9110 section 15.3.7 lets a server answer: with all
-// that it wants read to the end, it keeps the connection, where each chunk cost it a handshake before. Others, above all one that goes on
-// with a transfer that broke, would take the end of the answer for the end of the blob. So all of this must hold: the part is not
-// the first, begins where a chunk does, was not asked for before, and another one is on its way to the client or was a moment ago.
+// that it wants read to the end, it keeps the connection, where each chunk cost it a handshake before. Whoever wanted more would take the
+// end of the answer for the end of the blob, or put the next chunk behind it: containerd does not look at how much came. So what is learnt
+// is of one pull, and as soon as anything says that two clients stand behind one key nobody is sent less than asked for.
 type chunks struct {
 	recent   *lru.Cache[chunksOf, *chunking]
-	patience time.Duration // with a client that does not hang up; it pays this once for a blob
+	patience time.Duration // with a client that does not hang up; it pays this once for a pull
 	seed     maphash.Seed
 }
 
 // chunksOf is what chunks are of.
 type chunksOf struct {
 	client netip.Prefix
-	agent  uint64 // hash of the User-Agent: behind one address there may be others that read to the end
+	agent  uint64 // hash of the User-Agent
 	digest cache.Digest
 }
 
 // chunking is what is known of one client's chunks of one blob.
 type chunking struct {
-	mu     sync.Mutex
-	starts []int64   // the last ones
-	size   int64     // the smallest distance of two neighbours, 0 while there is none
-	seen   int       // how often
-	left   int       // how often the client hung up where a chunk ended
-	wrong  bool      // a client stayed
-	under  int       // parts on their way to the client
-	last   time.Time // that one of them ended
+	mu sync.Mutex
+	pull
+	under int       // parts on their way to the client
+	last  time.Time // that one of them ended
+}
+
+// pull is what the parts of one pull have shown.
+type pull struct {
+	starts  []int64 // the last ones
+	size    int64   // the smallest distance of two neighbours, 0 while there is none
+	seen    int     // how often
+	left    int     // how often the client hung up where a chunk ended
+	stayed  bool    // a client wanted more than a chunk
+	several bool    // clients
 }
 
 const (
@@ -56,7 +62,8 @@ const (
 	smallestChunk     = 256 << 10              // that is sent alone: below, others' parts may begin where one does by chance
 	largestChunk      = 64 << 20               // then nobody can be expected to hang up any more
 	hangUps           = 2                      // where a chunk ended, until it is all that is sent
-	nextChunk         = time.Second            // behind the one before, which may be in the kernel longer than on its way
+	nextChunk         = time.Second            // of the same pull begins no later behind the end of another
+	nearby            = 16                     // chunks, which come out of order where a connection is made for each
 )
 
 func newChunks() *chunks {
@@ -81,14 +88,22 @@ func (c *chunks) of(client netip.Prefix, agent string, d cache.Digest) *chunking
 func (c *chunking) begin(from int64, now time.Time) (chunk int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left >= hangUps && !c.wrong {
-		if c.under == 0 && now.Sub(c.last) > nextChunk { // another pull
-			c.starts = c.starts[:0]
-		} else if c.size >= smallestChunk && from > slices.Min(c.starts) && (from-c.starts[0])%c.size == 0 && !slices.Contains(c.starts, from) {
-			chunk = c.size
-		}
+	if c.under == 0 && now.Sub(c.last) > nextChunk {
+		c.pull = pull{}
 	}
 	c.under++
+	c.note(from)
+	if c.left < hangUps || c.stayed || c.several || c.size < smallestChunk || !c.follows(from) {
+		return 0
+	}
+	return c.size
+}
+
+// note takes a part to what is known. One client asks for each part once, in about their order, and all are as far apart as chunks are.
+func (c *pull) note(from int64) {
+	if len(c.starts) > 0 && (from < slices.Min(c.starts) || slices.Contains(c.starts, from)) {
+		c.several = true
+	}
 	nearest := int64(0)
 	for _, at := range c.starts {
 		if d := max(from-at, at-from); d > 0 && (nearest == 0 || d < nearest) {
@@ -98,6 +113,7 @@ func (c *chunking) begin(from int64, now time.Time) (chunk int64) {
 	switch {
 	case nearest == 0:
 	case c.size == 0 || nearest < c.size:
+		c.several = c.several || c.left > 0
 		c.size, c.seen, c.left = nearest, 1, 0
 	case nearest == c.size:
 		c.seen++
@@ -106,7 +122,11 @@ func (c *chunking) begin(from int64, now time.Time) (chunk int64) {
 		c.starts = c.starts[:copy(c.starts, c.starts[1:])]
 	}
 	c.starts = append(c.starts, from)
-	return chunk
+}
+
+// follows tells whether a chunk is one of the next behind another: far from all there may be somebody who goes on with what broke.
+func (c *pull) follows(from int64) bool {
+	return slices.ContainsFunc(c.starts, func(at int64) bool { return from > at && from-at <= nearby*c.size && (from-at)%c.size == 0 })
 }
 
 // end notes that a part is no longer on its way.
@@ -121,7 +141,7 @@ func (c *chunking) end(now time.Time) {
 func (c *chunking) known() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.wrong || c.seen < 2 || c.size > largestChunk {
+	if c.stayed || c.seen < 2 || c.size > largestChunk {
 		return 0
 	}
 	return c.size
@@ -136,11 +156,11 @@ func (c *chunking) hungUp(size int64) {
 	}
 }
 
-// stayed notes that a client wants more than a chunk.
-func (c *chunking) stayed() {
+// stays notes that a client wants more than a chunk.
+func (c *chunking) stays() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wrong = true
+	c.stayed = true
 }
 
 // bodyWriter is how a body goes out: bigPieces or prompt.
@@ -204,7 +224,7 @@ func (w chunkWriter) await(size int64) error {
 		w.chunking.hungUp(size)
 		return w.ctx.Err()
 	case <-t.C:
-		w.chunking.stayed()
+		w.chunking.stays()
 		w.conn.spare(true)
 		return nil
 	}

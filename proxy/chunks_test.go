@@ -50,7 +50,7 @@ func TestChunkSize(t *testing.T) {
 	if len(c.starts) != startsInMemory || c.known() != m {
 		t.Errorf("got %d starts and %d, want %d and %d", len(c.starts), c.known(), startsInMemory, m)
 	}
-	if c.stayed(); c.known() != 0 {
+	if c.stays(); c.known() != 0 {
 		t.Error("a client stayed, and still is expected to hang up")
 	}
 }
@@ -59,48 +59,66 @@ func TestChunkSize(t *testing.T) {
 func TestChunkAlone(t *testing.T) {
 	const m = 1 << 20
 	start := time.Now()
+	begun := func(at ...int64) func(*chunking) {
+		return func(c *chunking) {
+			for _, from := range at {
+				c.begin(from, start)
+			}
+		}
+	}
 	for _, row := range []struct {
 		what  string
-		from  int64
 		later time.Duration
-		other func(*chunking)
+		then  func(*chunking)
+		from  int64
 		want  int64
 	}{
-		{"the next one", 3 * m, 0, nil, m},
-		{"one further on", 9 * m, nextChunk, nil, m},
-		{"late, with another on its way", 3 * m, time.Hour, func(c *chunking) { c.begin(4*m, start) }, m},
-		{"the first", 0, 0, nil, 0},
-		{"asked for before", 2 * m, 0, nil, 0},
-		{"not where one begins", 3*m + 1, 0, nil, 0},
-		{"late", 3 * m, nextChunk + 1, nil, 0},
-		{"late, then the next", 4 * m, nextChunk + 1, func(c *chunking) { c.begin(3*m, start.Add(nextChunk+1)) }, m},
-		{"so old that it may have been asked for", 3 * m, 0, func(c *chunking) {
+		{"the next one", nextChunk, nil, 3 * m, m},
+		{"one further on", 0, nil, 9 * m, m},
+		{"the one left out", 0, begun(4 * m), 3 * m, m},
+		{"late, with another on its way", time.Hour, begun(3 * m), 4 * m, m},
+		{"the first", 0, nil, 0, 0},
+		{"asked for before", 0, nil, 2 * m, 0},
+		{"not where one begins", 0, nil, 3*m + 1, 0},
+		{"not where one begins, far on", 0, nil, 30*m + 1, 0},
+		{"far on", 0, nil, (2+nearby)*m + m, 0},
+		{"late", nextChunk + 1, nil, 3 * m, 0},
+		{"of another pull by larger ones", nextChunk + 1, func(c *chunking) { c.begin(0, start.Add(nextChunk+1)) }, 8 * m, 0},
+		{"of another pull at the same time", 0, begun(0), 3 * m, 0},
+		{"of another pull that begins in the middle", 0, begun(m, 4*m), 3 * m, 0},
+		{"of another pull that goes on anywhere", 0, begun(2*m + m/2), 3 * m, 0},
+		{"so old that it may have been asked for", 0, func(c *chunking) {
 			for n := range int64(startsInMemory) {
 				c.begin((4+n)*m, start)
 			}
-		}, 0},
-		{"of one that stayed", 3 * m, 0, (*chunking).stayed, 0},
-		{"of smaller chunks", 3 * m, 0, func(c *chunking) { c.begin(2*m+m/2, start) }, 0},
-		{"of chunks too small", 3 * m, 0, func(c *chunking) { c.size = smallestChunk - 1 }, 0},
+		}, 3 * m, 0},
+		{"of one that stayed", 0, (*chunking).stays, 3 * m, 0},
+		{"of chunks too small", 0, func(c *chunking) { c.size = smallestChunk / 2 }, 3 * m, 0},
+		{"left once", 0, func(c *chunking) { c.left = hangUps - 1 }, 3 * m, 0},
 	} {
 		c := &chunking{}
 		for n := range int64(3) {
 			c.begin(n*m, start)
+		}
+		for range 3 {
 			c.hungUp(m)
+			c.hungUp(m / 2) // what is known has changed since
 			c.end(start)
 		}
-		if row.other != nil {
-			row.other(c)
+		if row.then != nil {
+			row.then(c)
 		}
 		if got := c.begin(row.from, start.Add(row.later)); got != row.want {
 			t.Errorf("%s: got %d, want %d", row.what, got, row.want)
 		}
 	}
 	c := &chunking{}
-	for n := range int64(4) {
-		if got := c.begin(n*m, start); got != 0 {
-			t.Errorf("one that has not left: got %d, want all", got)
-		}
+	for n := range int64(3) {
+		c.begin(n*m, start)
+		c.hungUp(m / 2)
+	}
+	if got := c.begin(3*m, start); got != 0 {
+		t.Errorf("one that left elsewhere: got %d, want all", got)
 	}
 }
 
@@ -130,7 +148,7 @@ func TestSpare(t *testing.T) {
 	for n, want := range []int{unsent, unsent, system, system} {
 		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), wireKey{}, conn), http.MethodGet, "/", nil)
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", n<<20))
-		out, _, _ = st.server.writer(&countingWriter{ResponseWriter: httptest.NewRecorder()}, r, &cache.Blob{Digest: cache.DigestOf(nil)})
+		out, _, _ = st.server.writer(&countingWriter{ResponseWriter: httptest.NewRecorder()}, r, &cache.Blob{Digest: cache.DigestOf(nil), Size: bigSize})
 		if got := limit(); got != want {
 			t.Errorf("part %d: got %d bytes in the kernel, want %d", n, got, want)
 		}
@@ -145,7 +163,10 @@ func TestSpare(t *testing.T) {
 func TestChunks(t *testing.T) {
 	const chunk = 1 << 20
 	for _, stays := range []bool{false, true} {
-		st := newHeld(t, time.Minute)
+		st := newCargo(t, bigSize, func(c *Config) { c.ReaderPatience = time.Minute })
+		now := time.Now()
+		st.server.now = func() time.Time { return now }
+		st.hold()
 		for _, way := range st.rawWays() {
 			st.server.chunks = newChunks()
 			st.server.chunks.patience = time.Minute
@@ -188,27 +209,38 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// TestChunkConnection: a client that has left behind two chunks is answered with the next ones alone, and keeps its connection. Another
-// one at its address is not.
+// TestChunkConnection: a client that has left behind two chunks is answered with the next ones alone, and keeps its connection. Others at
+// its address are not.
 func TestChunkConnection(t *testing.T) {
 	const chunk = 1 << 20
 	st := newCargo(t, bigSize, func(c *Config) { c.ReaderPatience = time.Minute })
 	now := time.Now()
 	st.server.now = func() time.Time { return now }
 	st.hold()
+	digest, err := cache.ParseDigest(st.path[strings.LastIndex(st.path, "/")+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, way := range st.rawWays() {
 		st.server.chunks = newChunks()
 		st.server.chunks.patience = time.Minute
 		sum, sent := sha256.New(), int64(0)
-		ask := func(c net.Conn, from int64, agent string) *http.Response {
-			fmt.Fprintf(c, "GET %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nRange: bytes=%d-\r\n\r\n", way.path, st.path, corp, agent, from)
+		ask := func(c net.Conn, from, want int64, fields ...string) *http.Response {
+			t.Helper()
+			fmt.Fprintf(c, "GET %s%s HTTP/1.1\r\nHost: %s\r\nRange: bytes=%d-\r\n%s\r\n\r\n", way.path, st.path, corp, from,
+				strings.Join(append(fields, "A: b"), "\r\n"))
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 			if err != nil || resp.StatusCode != 206 {
 				t.Fatalf("%s: got %v, %v", way.what, resp, err)
 			}
+			field := fmt.Sprintf("bytes %d-%d/%d", from, from+want-1, bigSize)
+			if got := resp.Header.Get("Content-Range"); resp.ContentLength != want || got != field {
+				t.Errorf("%s: got %d bytes, Content-Range %s, want %d, %s", way.what, resp.ContentLength, got, want, field)
+			}
 			return resp
 		}
 		take := func(resp *http.Response, want int64) {
+			t.Helper()
 			n, err := io.CopyN(sum, resp.Body, want)
 			if err != nil {
 				t.Fatalf("%s: got %d bytes, want %d: %v", way.what, n, want, err)
@@ -216,29 +248,35 @@ func TestChunkConnection(t *testing.T) {
 			sent += n
 		}
 		st.log.reset()
-		for n := range int64(4) {
+		one := "User-Agent: one/1"
+		for n := range int64(4) { // the size is known by the third, so two have left behind it
 			c := way.dial()
-			take(ask(c, n*chunk, "one/1"), chunk)
+			take(ask(c, sent, bigSize-sent, one), chunk)
 			c.Close()
 			st.log.await(t, kindBlob, int(n)+1)
 		}
 		c := way.dial()
 		for sent < bigSize {
-			resp := ask(c, sent, "one/1")
 			want := min(chunk, bigSize-sent)
-			if got := resp.Header.Get("Content-Range"); resp.ContentLength != want || got != fmt.Sprintf("bytes %d-%d/%d", sent, sent+want-1, bigSize) {
-				t.Errorf("%s: got %d bytes, Content-Range %s, want %d from %d", way.what, resp.ContentLength, got, want, sent)
+			if sent == 6*chunk {
+				for _, others := range [][]string{{"User-Agent: another/1"}, {one, `If-Range: "` + digest.String() + `"`}} {
+					c := way.dial()
+					ask(c, sent, bigSize-sent, others...)
+					c.Close()
+				}
 			}
-			take(resp, want)
+			take(ask(c, sent, want, one), want)
 		}
 		c.Close()
 		if got := hex.EncodeToString(sum.Sum(nil)); !strings.HasSuffix(st.path, got) {
 			t.Errorf("%s: got bytes of digest %s, want those of %s", way.what, got, st.path)
 		}
-		c = way.dial()
-		if resp := ask(c, 5*chunk, "another/1"); resp.ContentLength != bigSize-5*chunk {
-			t.Errorf("%s: another client was sent %d bytes", way.what, resp.ContentLength)
+		for _, c := range st.server.chunks.recent.Values() {
+			eventually(t, "no part is on its way", func() bool {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return c.under == 0
+			})
 		}
-		c.Close()
 	}
 }

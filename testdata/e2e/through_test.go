@@ -59,7 +59,7 @@ func containerdInParallel(t *testing.T, u *upstream) {
 		if one.Status == 206 {
 			chunks++
 			sent += one.Bytes
-			if one.Error != "" {
+			if one.Error != "" && chunks < 200 { // of the first pull: the second follows at once and looks like another client's
 				cut++
 			}
 		}
@@ -68,12 +68,12 @@ func containerdInParallel(t *testing.T, u *upstream) {
 	for _, size := range u.image(hubBig).native {
 		wanted += 2 * size
 	}
-	t.Logf("%d bytes were sent in %d parts, of %d; %d hung up", sent, chunks, wanted, cut)
+	t.Logf("%d bytes were sent in %d parts, of %d; of the first 200 it hung up behind %d", sent, chunks, wanted, cut)
 	if chunks < 10 || sent > wanted/10*11 { // what is sent beyond a chunk is thrown away
 		t.Errorf("containerd asked for %d parts and was sent %d bytes, want many parts and little more than %d", chunks, sent, wanted)
 	}
-	if cut > chunks/2 {
-		t.Errorf("containerd hung up behind %d of %d parts, want it to keep its connections", cut, chunks)
+	if cut > 50 {
+		t.Errorf("containerd hung up behind %d of the first 200 parts, want it to keep its connections", cut)
 	}
 }
 
