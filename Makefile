@@ -6,7 +6,7 @@ FUZZTIME ?= 10s
 SOAK ?= 10m
 BENCH ?= .
 ROUNDS ?= 3
-OUT ?=
+OUT ?= $(if $(filter .,$(BENCH)),docs/performance.md)
 GATED = warm-(plain|h1|h2)-8|manifest-h1|connection-
 COUNT ?= 1
 
@@ -59,7 +59,7 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
-bench: build ## compare with nginx, registry and squid; BENCH='warm-.*' chooses, ROUNDS=3, OUT=docs/performance.md keeps the tables
+bench: build ## compare with nginx, registry and squid; all of it makes the tables of docs/performance.md; BENCH='warm-.*' chooses, ROUNDS=3, OUT=FILE keeps
 	bench/install bin/tools
 	$(GO) run ./bench -scenarios '$(BENCH)' -rounds $(ROUNDS) -out '$(OUT)'
 

@@ -163,6 +163,9 @@ func (b *bed) runFamily(f family) (table, error) {
 		}
 		servers = append(servers, s)
 		t.servers = append(t.servers, s.name)
+		if v := c.version(); v != "" {
+			t.versions = append(t.versions, v)
+		}
 	}
 	for _, sc := range f.scenarios {
 		began := time.Now()
@@ -179,10 +182,7 @@ func (b *bed) runFamily(f family) (table, error) {
 // runScenario lets the servers take turns within each round, so that what the machine does besides hits all of them alike.
 func (b *bed) runScenario(sc scenario, servers []*server) (result, error) {
 	r := result{scenario: sc, samples: map[string][]sample{}, failed: map[string]string{}}
-	rounds := b.options.rounds
-	if sc.rounds > 0 {
-		rounds = min(rounds, sc.rounds)
-	}
+	rounds := sc.of(b.options.rounds)
 	for round := range rounds {
 		for _, s := range servers {
 			w, ok := s.way(sc.ways)

@@ -23,7 +23,7 @@ func cold() family {
 			ways: []string{wayH1, wayConnect}, run: func(t *turn) error { return coldLayer(t, layerSize, (*origin).full) },
 		},
 		{
-			name: "cold-line", about: "the same with upstream held to 100 MB/s", rounds: 2,
+			name: "cold-line", about: "the same with upstream held to 100 MB/s",
 			ways: []string{wayH1, wayConnect}, run: func(t *turn) error {
 				return coldLayer(t, layerSize, func(o *origin) { o.line.set(100e6) })
 			},
@@ -34,7 +34,7 @@ func cold() family {
 		{
 			name: "cold-50", about: "a layer of 256 MiB, 50 clients at once over plain HTTP, upstream held to 40 MB/s; direct is one client. " +
 				"Left out are registry, which makes a transfer for each client, and squid, whose 13 GB of TLS would take minutes",
-			ways: []string{wayPlain, wayH1}, rounds: 2, without: []string{"registry"}, run: coldHerd,
+			ways: []string{wayPlain, wayH1}, rounds: 3, without: []string{"registry"}, run: coldHerd,
 		},
 		{
 			name: "cold-fan-out", about: "a layer of 256 MiB, 8 clients at once over plain HTTP, upstream as fast as it can: bytes delivered a second, and by what factor that is more than to one client",
@@ -47,16 +47,16 @@ func cold() family {
 		{name: "warm-image", about: "the same image once more", ways: []string{wayH1, wayConnect}, run: warmImage},
 		{
 			name: "cold-ranges", about: "a layer of 256 MiB by 16 workers that each ask for `bytes=N-` and read no more than 1 MiB, as containerd does; upstream held to 200 MB/s",
-			ways: []string{wayH1, wayConnect}, rounds: 2, run: coldRanges,
+			ways: []string{wayH1, wayConnect}, rounds: 3, run: coldRanges,
 		},
 		{name: "warm-ranges", about: "the same once more, of a layer that is held", ways: []string{wayH1, wayConnect}, run: warmRanges},
 		{name: "warm-ranges-plain", about: "the same over plain HTTP", ways: []string{wayPlain}, run: warmRanges},
 		{
 			name: "cold-far-range", about: "1 MiB at 200 MiB of a layer of 256 MiB while it is being filled by another client; upstream held to 40 MB/s",
-			ways: []string{wayH1, wayConnect}, rounds: 2, run: farRange,
+			ways: []string{wayH1, wayConnect}, rounds: 3, run: farRange,
 		},
 		{
-			name: "fill", about: "a layer of 1 GiB until it is hashed, synced and under its name on disk", ways: []string{wayPlain}, rounds: 2, run: fillToDisk,
+			name: "fill", about: "a layer of 1 GiB until it is hashed, synced and under its name on disk", ways: []string{wayPlain}, rounds: 3, run: fillToDisk,
 		},
 	}
 	return f
@@ -68,7 +68,7 @@ func capped() family {
 		name: "slow connections", servers: []string{"entrepot", "parallel", "nginx", "direct"},
 		about: "Each connection to upstream is held to 20 MB/s, as storages do. The server parallel is entrepot with `parallel: 4` in the registry's rules.",
 		scenarios: []scenario{{
-			name: "capped", about: "a layer of 128 MiB, one client", ways: []string{wayH1}, rounds: 2,
+			name: "capped", about: "a layer of 128 MiB, one client", ways: []string{wayH1}, rounds: 3,
 			run: func(t *turn) error { return coldLayer(t, 128*mib, func(o *origin) { o.perConn.Store(20e6) }) },
 		}},
 	}

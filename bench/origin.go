@@ -25,12 +25,11 @@ type origin struct {
 	blobs     map[string]*blob
 	manifests map[string]*image // by "repo:tag" and "repo@digest"
 
-	sent     atomic.Int64 // body bytes
-	asked    atomic.Int64
-	line     pace         // of the whole line
-	perConn  atomic.Int64 // bytes a second of one connection, 0 for no limit
-	latency  atomic.Int64 // nanoseconds before each answer
-	headerAt atomic.Int64 // when the first header of a blob went out last, in Unix nanoseconds
+	sent    atomic.Int64 // body bytes
+	asked   atomic.Int64
+	line    pace         // of the whole line
+	perConn atomic.Int64 // bytes a second of one connection, 0 for no limit
+	latency atomic.Int64 // nanoseconds before each answer
 }
 
 // movedPrefix begins the names of repositories whose blobs are redirected to a storage, as most registries do.
@@ -158,11 +157,6 @@ type meter struct {
 // meterStep is how much goes out between two looks at the clock.
 const meterStep = 64 << 10
 
-func (m *meter) WriteHeader(status int) {
-	m.origin.headerAt.Store(time.Now().UnixNano())
-	m.ResponseWriter.WriteHeader(status)
-}
-
 func (m *meter) Write(p []byte) (int, error) {
 	all := len(p)
 	for len(p) > 0 {
@@ -199,9 +193,10 @@ func (p *pace) wait(n int) {
 		p.mu.Unlock()
 		return
 	}
-	// Sleeping takes longer than it was asked for: what that cost is made up for by what follows at once.
-	if late := time.Now().Add(-slack); p.next.Before(late) {
-		p.next = late
+	// Sleeping takes longer than it was asked for: what that cost is made up for by what follows at once. What begins has nothing to make
+	// up for: a line does not send 20 ms' worth of bytes at once.
+	if now := time.Now(); p.next.Before(now.Add(-slack)) {
+		p.next = now
 	}
 	p.next = p.next.Add(time.Duration(int64(n) * int64(time.Second) / p.rate))
 	due := p.next

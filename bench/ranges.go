@@ -16,7 +16,7 @@ func coldRanges(t *turn) error {
 	}
 	t.server.layer = i
 	t.bed.origin.line.set(200e6)
-	return t.chunks(i)
+	return t.chunks(i, t.measure)
 }
 
 func warmRanges(t *turn) error {
@@ -33,20 +33,20 @@ func warmRanges(t *turn) error {
 	if _, err := c.get(t.bed.ctx, blobPath(t.server.layer, 1), ""); err != nil { // evict may have taken it out of memory
 		return err
 	}
-	return t.chunks(t.server.layer)
+	return t.chunks(t.server.layer, t.measureHeld)
 }
 
 // chunks reads a layer as containerd's parallel fetcher does: each chunk is asked for with an open end, and what comes behind it is not
 // read, which ends the connection. Where nothing comes behind it, the connection is one of the two that Go's client keeps for the next
 // chunk. Whoever is free takes that, once the header of the first is there.
-func (t *turn) chunks(i *image) error {
+func (t *turn) chunks(i *image, measure func(int64, func() error) error) error {
 	const chunk, workers = mib, 16
 	var next atomic.Int64
 	begun := make(chan struct{})
 	first := &httptrace.ClientTrace{GotFirstResponseByte: sync.OnceFunc(func() { close(begun) })} // may be asked for again
 	all := newClient(t.way)
 	defer all.close()
-	err := t.measure(layerSize, func() error {
+	err := measure(layerSize, func() error {
 		return t.crowd(workers, func(ctx context.Context, _ int) error {
 			c := all.twin()
 			for {

@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // result is a scenario's samples by server, one of each round.
@@ -17,17 +19,19 @@ type result struct {
 
 // table is the results of a family.
 type table struct {
-	family  family
-	servers []string // in the order of rows
-	results []result
+	family   family
+	servers  []string // in the order of rows
+	versions []string // of those that are not ours
+	results  []result
 }
 
-// spread is the middle of some values, and their ends.
+// spread is the median of some values, and their ends.
 type spread struct{ median, least, most float64 }
 
 func spreadOf(values []float64) spread {
 	slices.Sort(values)
-	return spread{values[len(values)/2], values[0], values[len(values)-1]}
+	n := len(values)
+	return spread{(values[(n-1)/2] + values[n/2]) / 2, values[0], values[n-1]}
 }
 
 // of collects one figure of one server; false where it was not measured.
@@ -135,12 +139,12 @@ func cell(s spread, ok bool) string {
 
 // number has three digits that count.
 func number(v float64) string {
-	switch {
-	case v >= 100:
+	switch size := math.Abs(v); {
+	case size >= 100:
 		return fmt.Sprintf("%.0f", v)
-	case v >= 10:
+	case size >= 10:
 		return fmt.Sprintf("%.1f", v)
-	case v >= 0.1:
+	case size >= 0.1:
 		return fmt.Sprintf("%.2f", v)
 	}
 	return fmt.Sprintf("%.3f", v)
@@ -201,7 +205,11 @@ func (t table) section(o options) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n### %s\n\n%s\n\n", strings.ToUpper(t.family.name[:1])+t.family.name[1:], t.family.about)
 	for _, r := range t.results {
-		fmt.Fprintf(&b, "- `%s`: %s\n", r.scenario.name, r.scenario.about)
+		fmt.Fprintf(&b, "- `%s`: %s", r.scenario.name, r.scenario.about)
+		if n := r.scenario.of(o.rounds); n < o.rounds {
+			fmt.Fprintf(&b, " (rounds: %d)", n)
+		}
+		b.WriteString("\n")
 	}
 	b.WriteString("\n")
 	for i, r := range t.rows() {
@@ -210,7 +218,16 @@ func (t table) section(o options) string {
 			fmt.Fprintf(&b, "|%s\n", strings.Repeat("---|", len(r)))
 		}
 	}
-	fmt.Fprintf(&b, "\n`BENCH='%s' ROUNDS=%d make bench` on %s.\n\n", o.pattern, o.rounds, machine())
+	for _, r := range t.results {
+		for _, name := range t.servers {
+			if why := r.failed[name]; why != "" {
+				_, why, _ = strings.Cut(why, ": ") // the request, which is another one each time
+				fmt.Fprintf(&b, "\n%s fails in `%s`: %s.\n", name, r.scenario.name, why)
+			}
+		}
+	}
+	fmt.Fprintf(&b, "\n`BENCH='%s' ROUNDS=%d OUT=%s make bench` on %s; %s. %s.\n\n",
+		o.pattern, o.rounds, o.out, machine(), strings.Join(t.versions, ", "), time.Now().UTC().Format(time.DateOnly))
 	return b.String()
 }
 

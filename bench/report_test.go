@@ -12,7 +12,10 @@ func twoServers() table {
 		"entrepot": {{figCPUGiB: 1}, {figCPUGiB: 4}, {figCPUGiB: 3}},
 		"nginx":    {{figCPUGiB: 2}, {figCPUGiB: 4}, {figCPUGiB: 1}},
 	}}
-	return table{family{name: "things", about: "All of them."}, []string{"entrepot", "nginx", "squid"}, []result{r}}
+	return table{
+		family: family{name: "things", about: "All of them."}, servers: []string{"entrepot", "nginx", "squid"},
+		versions: []string{"nginx 1.2"}, results: []result{r},
+	}
 }
 
 // TestRows: ratios are of the same round, and a server that took no part has dashes.
@@ -31,6 +34,21 @@ func TestRows(t *testing.T) {
 	}
 }
 
+// TestSpread: of an even number of values the median is between the two in the middle, and not the larger one.
+func TestSpread(t *testing.T) {
+	if got := spreadOf([]float64{4, 1, 2, 8}); got != (spread{3, 1, 8}) {
+		t.Errorf("got %v", got)
+	}
+	if got := spreadOf([]float64{4, 1, 2}); got != (spread{2, 1, 4}) {
+		t.Errorf("got %v", got)
+	}
+	for v, want := range map[float64]string{-32.36: "-32.4", 1234.5: "1234", 0.05: "0.050", -0.5: "-0.50"} {
+		if got := number(v); got != want {
+			t.Errorf("%v: got %s, want %s", v, got, want)
+		}
+	}
+}
+
 // TestWriteReport: what people wrote around the tables stays, and so does another family's table; what an earlier run wrote does not.
 func TestWriteReport(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "performance.md")
@@ -38,14 +56,20 @@ func TestWriteReport(t *testing.T) {
 	if err := os.WriteFile(name, []byte("before\n"+begins+"old\n"+ends+"between\n"+other+"after\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o := options{pattern: ".", rounds: 3}
+	o := options{pattern: ".", rounds: 3, out: "docs"}
+	things := twoServers()
+	things.results[0].scenario.rounds = 2
+	things.results[0].failed = map[string]string{"squid": "GET https://host:1/a: no answer"}
 	for range 2 {
-		if err := writeReport(name, o, []table{twoServers()}); err != nil {
+		if err := writeReport(name, o, []table{things}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got := text(name)
-	for _, want := range []string{"before\n" + begins, ends + "between\n" + other + "after\n", "| one | entrepot | 3.00", "### Things", "- `one`: a thing"} {
+	for _, want := range []string{
+		"before\n" + begins, ends + "between\n" + other + "after\n", "| one | entrepot | 3.00", "### Things", "- `one`: a thing (rounds: 2)\n",
+		"squid fails in `one`: no answer.\n", "`BENCH='.' ROUNDS=3 OUT=docs make bench` on ", "; nginx 1.2. 2",
+	} {
 		if strings.Count(got, want) != 1 {
 			t.Errorf("got %q, want %q in it once", got, want)
 		}

@@ -38,6 +38,7 @@ func restartLarge(t *turn) error {
 		return err
 	}
 	forgetPages()
+	sent := t.bed.origin.sent.Load()
 	began := time.Now()
 	if err := startEntrepot(t.bed, t.server); err != nil {
 		return err
@@ -48,6 +49,9 @@ func restartLarge(t *turn) error {
 		return err
 	}
 	t.sample = sample{figFirst: ms(time.Since(began))}
+	if n := t.bed.origin.sent.Load() - sent; n > 0 {
+		return fmt.Errorf("upstream sent %d bytes of what was held before the restart", n)
+	}
 	for t.server.metric("entrepot_cache_objects") < float64(t.bed.options.objects) {
 		if err := t.rest(20 * time.Millisecond); err != nil {
 			return err

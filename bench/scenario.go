@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -46,6 +47,14 @@ type scenario struct {
 	run    func(*turn) error
 	// without are servers that could take part and are spared it; about says why.
 	without []string
+}
+
+// of is how often it is run where so many rounds are asked for.
+func (s scenario) of(rounds int) int {
+	if s.rounds > 0 {
+		return min(rounds, s.rounds)
+	}
+	return rounds
 }
 
 // family is scenarios of one table, on servers that are started once for them.
@@ -121,6 +130,17 @@ func (t *turn) measure(wanted int64, work func() error) error {
 	}
 	if wanted > 0 {
 		t.sample[figUpstream] = float64(sent) / float64(wanted)
+	}
+	return nil
+}
+
+// measureHeld is measure for what the server holds: ours fails if upstream sent more than a hundredth of what was asked for.
+func (t *turn) measureHeld(asked int64, work func() error) error {
+	if err := t.measure(asked, work); err != nil {
+		return err
+	}
+	if sent := t.sample[figUpstream]; sent > 0.01 && t.server.isOurs() {
+		return fmt.Errorf("upstream sent %.3f of what should be held", sent)
 	}
 	return nil
 }

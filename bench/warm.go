@@ -53,7 +53,7 @@ func warmLayer(t *turn, conns int, part, total int64) error {
 	if err != nil {
 		return err
 	}
-	err = t.measure(0, func() error {
+	err = t.measureHeld(total, func() error {
 		return t.crowd(conns, func(ctx context.Context, worker int) error {
 			from, want := int64(worker)*part%layerSize, ""
 			if part < layerSize {
@@ -67,7 +67,7 @@ func warmLayer(t *turn, conns int, part, total int64) error {
 			return nil
 		})
 	})
-	t.keep(figSpeed, figCPUGiB, figFirst, figPeak)
+	t.keep(figSpeed, figCPUGiB, figFirst, figUpstream, figPeak)
 	return err
 }
 
@@ -130,8 +130,11 @@ func closeAll(clients []*client) {
 	}
 }
 
-// manifestLayers makes a manifest of about 2.5 KB.
-const manifestLayers = 11
+// manifestLayers makes a manifest of about manifestSize bytes.
+const (
+	manifestLayers = 11
+	manifestSize   = 2500
+)
 
 // warmManifests: what every pull begins with, on connections that are kept alive.
 func warmManifests() family {
@@ -169,7 +172,7 @@ func warmManifest(t *turn, kind string) error {
 	if kind == "head" {
 		method = http.MethodHead
 	}
-	err = t.measure(0, func() error {
+	err = t.measureHeld(all*manifestSize, func() error {
 		return t.crowd(conns, func(ctx context.Context, worker int) error {
 			for range all / conns {
 				if t.enough() {
@@ -184,7 +187,7 @@ func warmManifest(t *turn, kind string) error {
 			return nil
 		})
 	})
-	t.keep(figRate, figCPUReq, figP50, figP99, figPeak)
+	t.keep(figRate, figCPUReq, figP50, figP99, figUpstream, figPeak)
 	return err
 }
 
@@ -208,7 +211,7 @@ func newConnections(t *turn) error {
 	if err != nil {
 		return err
 	}
-	err = t.measure(0, func() error {
+	err = t.measureHeld(all*manifestSize, func() error {
 		return t.crowd(workers, func(ctx context.Context, _ int) error {
 			for n := 0; n < all/workers && !t.enough(); n++ {
 				if err := t.once(ctx, newClient(t.way), manifestPath(i, i.digest)); err != nil {
@@ -218,7 +221,7 @@ func newConnections(t *turn) error {
 			return nil
 		})
 	})
-	t.keep(figRate, figCPUReq, figP50, figP99, figPeak)
+	t.keep(figRate, figCPUReq, figP50, figP99, figUpstream, figPeak)
 	return err
 }
 
@@ -236,7 +239,7 @@ func newNames(t *turn) error {
 	}
 	first := t.bed.names
 	t.bed.names += all
-	err = t.measure(0, func() error {
+	err = t.measureHeld(all*manifestSize, func() error {
 		return t.crowd(workers, func(ctx context.Context, worker int) error {
 			for n := worker; n < all; n += workers {
 				c := newClient(t.way).forHost(fmt.Sprintf("n%d.%s", first+n, hostName))
@@ -247,7 +250,7 @@ func newNames(t *turn) error {
 			return nil
 		})
 	})
-	t.keep(figRate, figCPUReq, figP50, figP99, figPeak)
+	t.keep(figRate, figCPUReq, figP50, figP99, figUpstream, figPeak)
 	return err
 }
 
