@@ -246,7 +246,7 @@ type wireKey struct{}
 
 // tlsConfig is shared by all intercepted connections, so that clients can resume sessions. TLS 1.2 is offered with AEAD suites only.
 //
-// A client that speaks both gets HTTP/1.1: a byte of a layer costs a tenth to a fifth less CPU than by HTTP/2 and goes out a quarter faster,
+// A client that speaks both gets HTTP/1.1: a byte of a layer costs up to a fifth less CPU than by HTTP/2 and goes out a quarter faster,
 // since nothing is put into frames and no window is waited for. What HTTP/2 saves is a handshake for each connection more, half a
 // millisecond, or as much as its frames cost in six megabytes.
 func (s *Server) tlsConfig() *tls.Config {
