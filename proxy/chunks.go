@@ -63,7 +63,6 @@ const (
 	largestChunk      = 64 << 20               // then nobody can be expected to hang up any more
 	hangUps           = 2                      // where a chunk ended, until it is all that is sent
 	nextChunk         = time.Second            // of the same pull begins no later behind the end of another
-	nearby            = 16                     // chunks, which come out of order where a connection is made for each
 )
 
 func newChunks() *chunks {
@@ -93,7 +92,7 @@ func (c *chunking) begin(from int64, now time.Time) (chunk int64) {
 	}
 	c.under++
 	c.note(from)
-	if c.left < hangUps || c.stayed || c.several || c.size < smallestChunk || !c.follows(from) {
+	if c.left < hangUps || c.stayed || c.several || c.size < smallestChunk || !c.whole(from) {
 		return 0
 	}
 	return c.size
@@ -124,9 +123,12 @@ func (c *pull) note(from int64) {
 	c.starts = append(c.starts, from)
 }
 
-// follows tells whether a chunk is one of the next behind another: far from all there may be somebody who goes on with what broke.
-func (c *pull) follows(from int64) bool {
-	return slices.ContainsFunc(c.starts, func(at int64) bool { return from > at && from-at <= nearby*c.size && (from-at)%c.size == 0 })
+// whole tells whether a part begins where a chunk does, and hardly one of the chunks around it is left out. Some are where several
+// replicas share the requests, and then a client that asks for the rest of a blob, or for larger chunks, may not be seen for another one.
+func (c *pull) whole(from int64) bool {
+	first, last := slices.Min(c.starts), slices.Max(c.starts)
+	chunks := (last-first)/c.size + 1
+	return (from-first)%c.size == 0 && int64(len(c.starts)) >= chunks-chunks/3
 }
 
 // end notes that a part is no longer on its way.
