@@ -84,7 +84,7 @@ func TestChunkAlone(t *testing.T) {
 		{"the first", 0, nil, 0, 0},
 		{"asked for before", 0, nil, 2 * m, 0},
 		{"not where one begins", 0, nil, 3*m + 1, 0},
-		{"not where one begins, far on", 0, nil, 30*m + 1, 0},
+		{"not where one begins, one further on", 0, nil, 4*m + m/2, 0},
 		{"late", nextChunk + 1, nil, 3 * m, 0},
 		{"of another pull by larger ones", nextChunk + 1, func(c *chunking) { c.begin(0, start.Add(nextChunk+1)) }, 8 * m, 0},
 		{"of another pull at the same time", 0, begun(0), 3 * m, 0},
