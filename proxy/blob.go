@@ -203,11 +203,11 @@ func (s *Server) writer(w *countingWriter, r *http.Request, b *cache.Blob) (_ ht
 		return out, r, func() {}
 	}
 	c := s.chunks.of(conn.network, r.UserAgent(), b.Digest)
-	chunk := c.begin(from, s.now())
+	chunk := c.begin(from, b.Size, s.now())
 	end = func() { c.end(s.now()) }
 	w.chunk = c.known() > 0
 	conn.spare(!w.chunk)
-	if chunk == 0 || from >= b.Size-chunk {
+	if chunk == 0 {
 		return chunkWriter{out, w, conn, r.Context(), c, s.chunks.patience}, r, end
 	}
 	r = r.Clone(r.Context())

@@ -83,19 +83,25 @@ func (c *chunks) of(client netip.Prefix, agent string, d cache.Digest) *chunking
 	return of
 }
 
-// begin notes that the client begins a part, and tells how much of it is to be sent: a chunk, or 0 for all. end must follow.
-func (c *chunking) begin(from int64, now time.Time) (chunk int64) {
+// begin notes that the client begins a part of a blob of this size, below 0 where it is not known, and tells how much of it is to be sent:
+// a chunk, or 0 for all. end must follow.
+func (c *chunking) begin(from, size int64, now time.Time) (chunk int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.under == 0 && now.Sub(c.last) > nextChunk {
+	if c.under == 0 && (now.Sub(c.last) > nextChunk || c.again(from, size)) {
 		c.pull = pull{}
 	}
 	c.under++
 	c.note(from)
-	if c.left < hangUps || c.stayed || c.several || c.size < smallestChunk || !c.whole(from) {
+	if c.left < hangUps || c.stayed || c.several || c.size < smallestChunk || from >= size-c.size || !c.whole(from) {
 		return 0
 	}
 	return c.size
+}
+
+// again tells whether a part is the first of a pull that follows one of which all chunks were asked for.
+func (c *pull) again(from, size int64) bool {
+	return c.size > 0 && slices.Max(c.starts) >= size-c.size && from <= slices.Min(c.starts)
 }
 
 // note takes a part to what is known. One client asks for each part once, in about their order, and all are as far apart as chunks are.

@@ -37,7 +37,7 @@ func TestChunkSize(t *testing.T) {
 	} {
 		c := &chunking{}
 		for _, at := range row.starts {
-			c.begin(at, time.Time{})
+			c.begin(at, bigSize, time.Time{})
 		}
 		if got := c.known(); got != row.want {
 			t.Errorf("%s: got %d, want %d", row.what, got, row.want)
@@ -45,7 +45,7 @@ func TestChunkSize(t *testing.T) {
 	}
 	c := &chunking{}
 	for n := range int64(10 * startsInMemory) {
-		c.begin(n*m, time.Time{})
+		c.begin(n*m, bigSize, time.Time{})
 	}
 	if len(c.starts) != startsInMemory || c.known() != m {
 		t.Errorf("got %d starts and %d, want %d and %d", len(c.starts), c.known(), startsInMemory, m)
@@ -57,13 +57,20 @@ func TestChunkSize(t *testing.T) {
 
 // TestChunkAlone: what is sent to whom has left behind chunks of 1 MiB, of which those at 0, 1 and 2 MiB were asked for before.
 func TestChunkAlone(t *testing.T) {
-	const m = 1 << 20
+	const m, end = 1 << 20, 100 << 20
 	start := time.Now()
 	begun := func(at ...int64) func(*chunking) {
 		return func(c *chunking) {
 			for _, from := range at {
-				c.begin(from, start)
+				c.begin(from, end, start)
 			}
+		}
+	}
+	left := func(c *chunking, first, last int64) { // behind each chunk from the first to the last
+		for n := first; n <= last; n++ {
+			c.begin(n*m, end, start)
+			c.hungUp(m)
+			c.end(start)
 		}
 	}
 	for _, row := range []struct {
@@ -86,22 +93,29 @@ func TestChunkAlone(t *testing.T) {
 		{"not where one begins", 0, nil, 3*m + 1, 0},
 		{"not where one begins, one further on", 0, nil, 4*m + m/2, 0},
 		{"late", nextChunk + 1, nil, 3 * m, 0},
-		{"of another pull by larger ones", nextChunk + 1, func(c *chunking) { c.begin(0, start.Add(nextChunk+1)) }, 8 * m, 0},
+		{"of another pull by larger ones", nextChunk + 1, func(c *chunking) { c.begin(0, end, start.Add(nextChunk+1)) }, 8 * m, 0},
 		{"of another pull at the same time", 0, begun(0), 3 * m, 0},
 		{"of another pull that begins in the middle", 0, begun(m, 4*m), 3 * m, 0},
 		{"of another pull that goes on anywhere", 0, begun(2*m + m/2), 3 * m, 0},
 		{"so old that it may have been asked for", 0, func(c *chunking) {
 			for n := range int64(startsInMemory) {
-				c.begin((4+n)*m, start)
+				c.begin((4+n)*m, end, start)
 			}
 		}, 3 * m, 0},
+		{"the last but one", 0, func(c *chunking) { left(c, 3, 97) }, 98 * m, m},
+		{"the last", 0, func(c *chunking) { left(c, 3, 98) }, 99 * m, 0},
+		{"of the next pull", 0, func(c *chunking) { left(c, 3, 99); left(c, 0, 2) }, 3 * m, m},
+		{"of the next pull, which left once", 0, func(c *chunking) { left(c, 3, 99); left(c, 0, 1) }, 2 * m, 0},
+		{"of another pull before the end of this one", 0, func(c *chunking) { left(c, 3, 98); left(c, 0, 2) }, 3 * m, 0},
+		{"of another pull, the end of this one on its way", 0, func(c *chunking) { left(c, 3, 98); begun(99 * m)(c); left(c, 0, 2) }, 3 * m, 0},
+		{"of another pull that goes on behind the end of this one", 0, func(c *chunking) { left(c, 3, 99); left(c, 50, 52) }, 53 * m, 0},
 		{"of one that stayed", 0, (*chunking).stays, 3 * m, 0},
 		{"of chunks too small", 0, func(c *chunking) { c.size = smallestChunk / 2 }, 3 * m, 0},
 		{"left once", 0, func(c *chunking) { c.left = hangUps - 1 }, 3 * m, 0},
 	} {
 		c := &chunking{}
 		for n := range int64(3) {
-			c.begin(n*m, start)
+			c.begin(n*m, end, start)
 		}
 		for range 3 {
 			c.hungUp(m)
@@ -111,17 +125,22 @@ func TestChunkAlone(t *testing.T) {
 		if row.then != nil {
 			row.then(c)
 		}
-		if got := c.begin(row.from, start.Add(row.later)); got != row.want {
+		if got := c.begin(row.from, end, start.Add(row.later)); got != row.want {
 			t.Errorf("%s: got %d, want %d", row.what, got, row.want)
 		}
 	}
 	c := &chunking{}
 	for n := range int64(3) {
-		c.begin(n*m, start)
+		c.begin(n*m, end, start)
 		c.hungUp(m / 2)
 	}
-	if got := c.begin(3*m, start); got != 0 {
+	if got := c.begin(3*m, end, start); got != 0 {
 		t.Errorf("one that left elsewhere: got %d, want all", got)
+	}
+	c = &chunking{}
+	left(c, 0, 2)
+	if got := c.begin(3*m, -1, start); got != 0 {
+		t.Errorf("of a blob of which is not known how long it is: got %d, want all", got)
 	}
 }
 
