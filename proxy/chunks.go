@@ -21,8 +21,9 @@ import (
 //
 // A client that has left there more than once is answered with the chunk alone, as RFC 9110 section 15.3.7 lets a server answer: with all
 // that it wants read to the end, it keeps the connection, where each chunk cost it a handshake before. Whoever wanted more would take the
-// end of the answer for the end of the blob, or put the next chunk behind it: containerd does not look at how much came. So what is learnt
-// is of one pull, and as soon as anything says that two clients stand behind one key nobody is sent less than asked for.
+// end of the answer for the end of the blob, as containerd does with the first answer of a fetch, be it of a blob or of the rest of one
+// that broke, or put the next chunk behind it: how much came for a chunk it does not look at. So what is learnt is of one pull, and as soon
+// as anything says that two clients stand behind one key nobody is sent less than asked for.
 type chunks struct {
 	recent   *lru.Cache[chunksOf, *chunking]
 	patience time.Duration // with a client that does not hang up; it pays this once for a pull
@@ -55,14 +56,16 @@ type pull struct {
 }
 
 const (
-	chunkingsInMemory = 1024
+	chunkingsInMemory = 8192 // a thousand clients and eight layers, for 6 MB
 	startsInMemory    = 64
-	hangUpPatience    = 200 * time.Millisecond // more than a way there and back, and what waits in the kernel
+	hangUpPatience    = 500 * time.Millisecond // more than two ways there and back, and a segment that is sent again
 	chunkStep         = 256 << 10              // how much is sent before it is looked again whether the size of a chunk is known
 	smallestChunk     = 256 << 10              // that is sent alone: below, others' parts may begin where one does by chance
 	largestChunk      = 64 << 20               // then nobody can be expected to hang up any more
 	hangUps           = 2                      // where a chunk ended, until it is all that is sent
-	nextChunk         = time.Second            // of the same pull begins no later behind the end of another
+	nextChunk         = 100 * time.Millisecond // of the same pull begins no later behind the end of another
+	chunkPause        = 10 * time.Millisecond  // behind which a fetch may begin, of the rest of one that was given up
+	chunksAhead       = 4                      // of all others may one begin that is sent alone: a client's workers overtake each other
 )
 
 func newChunks() *chunks {
@@ -88,20 +91,19 @@ func (c *chunks) of(client netip.Prefix, agent string, d cache.Digest) *chunking
 func (c *chunking) begin(from, size int64, now time.Time) (chunk int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.under == 0 && (now.Sub(c.last) > nextChunk || c.again(from, size)) {
+	idle := time.Duration(0)
+	if c.under == 0 {
+		idle = now.Sub(c.last)
+	}
+	if idle > nextChunk {
 		c.pull = pull{}
 	}
 	c.under++
 	c.note(from)
-	if c.left < hangUps || c.stayed || c.several || c.size < smallestChunk || from >= size-c.size || !c.whole(from) {
+	if idle > chunkPause || c.left < hangUps || c.stayed || c.several || c.size < smallestChunk || from >= size-c.size || !c.whole() {
 		return 0
 	}
 	return c.size
-}
-
-// again tells whether a part is the first of a pull that follows one of which all chunks were asked for.
-func (c *pull) again(from, size int64) bool {
-	return c.size > 0 && slices.Max(c.starts) >= size-c.size && from <= slices.Min(c.starts)
 }
 
 // note takes a part to what is known. One client asks for each part once, in about their order, and all are as far apart as chunks are.
@@ -129,12 +131,15 @@ func (c *pull) note(from int64) {
 	c.starts = append(c.starts, from)
 }
 
-// whole tells whether a part begins where a chunk does, and hardly one of the chunks around it is left out. Some are where several
-// replicas share the requests, and then a client that asks for the rest of a blob, or for larger chunks, may not be seen for another one.
-func (c *pull) whole(from int64) bool {
-	first, last := slices.Min(c.starts), slices.Max(c.starts)
-	chunks := (last-first)/c.size + 1
-	return (from-first)%c.size == 0 && int64(len(c.starts)) >= chunks-chunks/3
+// whole tells whether the last part begins where a chunk does, is little ahead of the others, and hardly one of the chunks around it is
+// left out. Some are where several replicas share the requests, and then a client that asks for the rest of a blob, or for larger chunks,
+// may not be seen for another one. Who goes on with what broke on another machine behind the same address begins at a chunk too, since
+// containerd writes by the MiB.
+func (c *pull) whole() bool {
+	others, from := c.starts[:len(c.starts)-1], c.starts[len(c.starts)-1]
+	first, last := slices.Min(others), slices.Max(others)
+	chunks := (max(last, from)-first)/c.size + 1
+	return (from-first)%c.size == 0 && from-last <= chunksAhead*c.size && int64(len(c.starts)) >= chunks-chunks/3
 }
 
 // end notes that a part is no longer on its way.

@@ -80,9 +80,14 @@ func TestChunkAlone(t *testing.T) {
 		from  int64
 		want  int64
 	}{
-		{"the next one", nextChunk, nil, 3 * m, m},
+		{"the next one", chunkPause, nil, 3 * m, m},
+		{"one that may begin a fetch", chunkPause + 1, nil, 3 * m, 0},
+		{"one behind that", 0, func(c *chunking) { c.begin(3*m, end, start.Add(chunkPause+1)) }, 4 * m, m},
+		{"one behind that, much later", 0, func(c *chunking) { c.begin(3*m, end, start.Add(nextChunk+1)) }, 4 * m, 0},
 		{"one further on, of many", 0, begun(3*m, 4*m, 5*m, 6*m, 7*m, 8*m), 11 * m, m},
 		{"too far on", 0, begun(3*m, 4*m, 5*m, 6*m, 7*m, 8*m), 15 * m, 0},
+		{"as far ahead as may be", 0, func(c *chunking) { left(c, 3, 30) }, (30 + chunksAhead) * m, m},
+		{"too far ahead", 0, func(c *chunking) { left(c, 3, 30) }, (31 + chunksAhead) * m, 0},
 		{"one further on, of few", 0, nil, 4 * m, m},
 		{"three further on, of few", 0, nil, 6 * m, 0},
 		{"the one left out", 0, begun(4 * m), 3 * m, m},
@@ -104,11 +109,6 @@ func TestChunkAlone(t *testing.T) {
 		}, 3 * m, 0},
 		{"the last but one", 0, func(c *chunking) { left(c, 3, 97) }, 98 * m, m},
 		{"the last", 0, func(c *chunking) { left(c, 3, 98) }, 99 * m, 0},
-		{"of the next pull", 0, func(c *chunking) { left(c, 3, 99); left(c, 0, 2) }, 3 * m, m},
-		{"of the next pull, which left once", 0, func(c *chunking) { left(c, 3, 99); left(c, 0, 1) }, 2 * m, 0},
-		{"of another pull before the end of this one", 0, func(c *chunking) { left(c, 3, 98); left(c, 0, 2) }, 3 * m, 0},
-		{"of another pull, the end of this one on its way", 0, func(c *chunking) { left(c, 3, 98); begun(99 * m)(c); left(c, 0, 2) }, 3 * m, 0},
-		{"of another pull that goes on behind the end of this one", 0, func(c *chunking) { left(c, 3, 99); left(c, 50, 52) }, 53 * m, 0},
 		{"of one that stayed", 0, (*chunking).stays, 3 * m, 0},
 		{"of chunks too small", 0, func(c *chunking) { c.size = smallestChunk / 2 }, 3 * m, 0},
 		{"left once", 0, func(c *chunking) { c.left = hangUps - 1 }, 3 * m, 0},
