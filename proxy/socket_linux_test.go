@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -70,6 +71,42 @@ func TestSocketBytes(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// unread is a file that only the kernel may read.
+type unread struct {
+	*os.File
+	t *testing.T
+}
+
+func (u unread) Read(p []byte) (int, error) {
+	u.t.Error("a file was read that the kernel could have sent")
+	return u.File.Read(p)
+}
+
+// TestSocketSendfile: what goes from a file to a client is not read by us.
+func TestSocketSendfile(t *testing.T) {
+	ours, theirs := sockets(t)
+	content := make([]byte, 8<<20)
+	rand.NewChaCha8([32]byte{}).Read(content)
+	name := filepath.Join(t.TempDir(), "blob")
+	if err := os.WriteFile(name, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	done := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(ours, io.LimitReader(unread{f, t}, int64(len(content))))
+		done <- errors.Join(err, ours.Close())
+	}()
+	got, err := io.ReadAll(theirs)
+	if err := errors.Join(err, <-done); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("got %d bytes and %v, want the %d of the file", len(got), err, len(content))
 	}
 }
 
