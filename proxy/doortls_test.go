@@ -106,6 +106,29 @@ func TestMirrorOverTLS(t *testing.T) {
 	}
 }
 
+// TestPreferredProtocol: who has the choice is given HTTP/1.1, by which a layer costs less; HTTP/2 is for who has nothing else.
+func TestPreferredProtocol(t *testing.T) {
+	st := secured(t, []string{"localhost"})
+	for _, row := range []struct {
+		offered []string
+		want    string
+	}{
+		{[]string{"h2", "http/1.1"}, "http/1.1"},
+		{[]string{"http/1.1", "h2"}, "http/1.1"},
+		{[]string{"h2"}, "h2"},
+		{nil, ""}, // HTTP/1.1 too
+	} {
+		for door, name := range map[string]string{doorMirror: "localhost", doorTLS: "quay.io"} {
+			cfg := st.trust(name)
+			cfg.NextProtos = row.offered
+			c := tls.Client(st.raw(door), cfg)
+			if err := c.Handshake(); err != nil || c.ConnectionState().NegotiatedProtocol != row.want {
+				t.Errorf("%s door, %q offered: got %q and %v, want %q", door, row.offered, c.ConnectionState().NegotiatedProtocol, err, row.want)
+			}
+		}
+	}
+}
+
 // TestOwnNames: our CA's certificate is shown for the door's names only.
 func TestOwnNames(t *testing.T) {
 	st := secured(t, []string{"localhost", "Cache.lan"})
