@@ -33,3 +33,13 @@ func TestHelpOfFlags(t *testing.T) {
 		t.Errorf("got %d flags, want those of all commands", seen)
 	}
 }
+
+// TestVersion: by the command and by the flag that people try first.
+func TestVersion(t *testing.T) {
+	want, _ := ran(t, "version")
+	for _, args := range [][]string{{"--version"}, {"-v"}} {
+		if got, _ := ran(t, args...); got != want || !strings.HasPrefix(got, "entrepot ") {
+			t.Errorf("%v: got %q, want %q", args, got, want)
+		}
+	}
+}
