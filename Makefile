@@ -82,11 +82,13 @@ soak: build build-race ## pull, abort, evict and kill at random for SOAK (10m) w
 	testdata/e2e/install bin/tools
 	SOAK=$(SOAK) $(GO) test -tags e2e -count=1 -timeout 0 -v -run '^TestSoak$$' ./testdata/e2e/
 
-binaries: ## make the binaries of the image, for amd64 and arm64
-	GOOS=linux GOARCH=amd64 $(BUILD) -o dist/linux-amd64/entrepot ./cmd/entrepot
-	GOOS=linux GOARCH=arm64 $(BUILD) -o dist/linux-arm64/entrepot ./cmd/entrepot
+binaries: binary-amd64 binary-arm64 ## make the binaries of images for amd64 and arm64
 
-image: binaries ## make the container image entrepot:VERSION for this machine's architecture
+binary-%:
+	GOOS=linux GOARCH=$* $(BUILD) -o dist/linux-$*/entrepot ./cmd/entrepot
+
+image: ## make the container image entrepot:VERSION for this machine's architecture
+	$(MAKE) binary-$$($(GO) env GOARCH)
 	mkdir -p dist/empty
 	docker build --build-arg TARGETARCH=$$($(GO) env GOARCH) -t entrepot:$(VERSION) .
 

@@ -196,7 +196,16 @@ func (d dir) create() error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return d.unwritable(err)
 	}
+	return d.closed()
+}
+
+// closed refuses a directory in which anybody could exchange the files. One
+// that is not there yet is none.
+func (d dir) closed() error {
 	info, err := os.Stat(string(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return d.unwritable(err)
 	}

@@ -72,28 +72,33 @@ func (d dir) exchange(in, out pair, now time.Time) error {
 // straighten finishes an exchange: it gives the certificate that belongs to
 // ca.key the name ca.crt, if it has another one.
 func (d dir) straighten() error {
+	p, err := d.signs()
+	if err != nil || p == mainPair || p == "" {
+		return err // a key of nobody's is for Open to say
+	}
+	return d.rename(p.cert(), certName)
+}
+
+// signs finds the pair whose certificate belongs to ca.key; "" is none.
+func (d dir) signs() (pair, error) {
 	key, err := readKey(d.file(keyName), "")
 	if err != nil {
-		return err
+		return "", err
 	}
-	for _, pair := range []pair{mainPair, nextPair, oldPair} {
-		is := issuer{from: source{cert: d.file(pair.cert()), key: d.file(keyName)}}
+	for _, p := range []pair{mainPair, nextPair, oldPair} {
+		is := issuer{from: source{cert: d.file(p.cert()), key: d.file(keyName)}}
 		is.chain, err = readChain(is.from.cert)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return err
+			return "", err
 		}
-		if is.matches(key) != nil {
-			continue
+		if is.matches(key) == nil {
+			return p, nil
 		}
-		if pair == mainPair {
-			return nil
-		}
-		return d.rename(pair.cert(), certName)
 	}
-	return nil // a key of nobody's, which is for Open to say
+	return "", nil
 }
 
 // also gives a file a second name, which it may have already.

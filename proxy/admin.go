@@ -26,6 +26,9 @@ func (s *Server) ServeAdmin(l net.Listener) error {
 
 func (s *Server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "the admin door of entrepot\n\n/healthz  whether it lives\n/readyz   whether it takes requests\n/metrics  for Prometheus\n")
+	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.serveReady)
 	mux.Handle("GET /metrics", s.serveMetrics())

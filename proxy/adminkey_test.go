@@ -3,6 +3,8 @@ package proxy
 import (
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,6 +27,8 @@ func TestAdminDoor(t *testing.T) {
 		{"Prometheus", "/metrics", there, "entrepot.monitoring.svc:5001", nil, 200, 401},
 		{"Prometheus with the password", "/metrics", there, "entrepot.monitoring.svc:5001", right, 200, 200},
 		{"this machine", "/api/thing", here, "localhost:5001", nil, 404, 401},
+		{"this machine, at the front", "/", here, "localhost:5001", nil, 200, 401},
+		{"another machine, at the front", "/", there, "10.0.0.9:5001", nil, 403, 401},
 		{"this machine by IPv6", "/api/thing", "[::1]:40000", "[::1]:5001", nil, 404, 401},
 		{"this machine, mapped", "/api/thing", "[::ffff:127.0.0.1]:40000", "127.0.0.1", nil, 404, 401},
 		{"this machine by a stranger's name", "/api/thing", here, "rebound.example:5001", nil, 403, 401},
@@ -61,6 +65,22 @@ func TestAdminDoor(t *testing.T) {
 	}
 	if !strings.Contains(closed.log.String(), "login refused") {
 		t.Errorf("nothing in the log of a wrong password:\n%s", closed.log)
+	}
+}
+
+// TestAdminDoorFront: who looks what is there finds the pages, and all that are named answer.
+func TestAdminDoorFront(t *testing.T) {
+	st := newSite(t)
+	url := "http://" + st.doors["admin"]
+	resp, body := st.do("admin", http.MethodGet, url+"/")
+	pages := regexp.MustCompile(`(?m)^/\w+`).FindAllString(string(body), -1)
+	if want := []string{"/healthz", "/readyz", "/metrics"}; resp.StatusCode != 200 || !slices.Equal(pages, want) {
+		t.Errorf("got %d %q, want the pages %v", resp.StatusCode, body, want)
+	}
+	for _, page := range pages {
+		if resp, _ := st.do("admin", http.MethodGet, url+page); resp.StatusCode != 200 {
+			t.Errorf("%s: got %d, want 200", page, resp.StatusCode)
+		}
 	}
 }
 

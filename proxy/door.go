@@ -139,8 +139,7 @@ func (s *Server) handshake(w *wire, cfg *tls.Config) {
 	stop()
 	w.SetDeadline(time.Time{})
 	if err != nil {
-		s.http.ErrorLog.Printf("http: TLS handshake error from %s: %v", w.RemoteAddr(), err) // in net/http's words: see serverNoise
-		endHandshake(w, err)
+		s.endHandshake(w, err)
 		return
 	}
 	state, ctx, o := c.ConnectionState(), s.connContext(s.ctx, w), &opened{Conn: c, below: below}
@@ -173,13 +172,15 @@ func (s *Server) otherwise(c net.Conn, seen []byte) {
 }
 
 // endHandshake tells a client that does not speak TLS so, if it speaks HTTP; all others have got an alert. It owns w.
-func endHandshake(w *wire, err error) {
+func (s *Server) endHandshake(w *wire, err error) {
 	var plain tls.RecordHeaderError
 	if errors.As(err, &plain) && plain.Conn != nil && plain.RecordHeader[0] >= 'A' && plain.RecordHeader[0] <= 'Z' {
+		s.mismatch(w, "connection ended: the client speaks plain HTTP, this door TLS")
 		writeRaw(w, http.StatusBadRequest, codeUnsupported, "this door of entrepot is an HTTPS server, and the request came by plain HTTP")
 		hangUp(w)
 		return
 	}
+	s.http.ErrorLog.Printf("http: TLS handshake error from %s: %v", w.RemoteAddr(), err) // in net/http's words: see serverNoise
 	w.Close()
 }
 

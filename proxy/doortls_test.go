@@ -100,9 +100,18 @@ func TestMirrorOverTLS(t *testing.T) {
 	if a.StatusCode != 200 || a.ProtoMajor != 2 || a.TLS.NegotiatedProtocol != "h2" {
 		t.Errorf("got %d by %s, want 200 by HTTP/2", a.StatusCode, a.Proto)
 	}
-	resp, body, closed := st.say(doorMirror, "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
-	if resp.StatusCode != 400 || !strings.Contains(body, "HTTPS server") || !closed {
-		t.Errorf("plain HTTP: got %d %q, closed %v, want a 400 that says why", resp.StatusCode, body, closed)
+}
+
+// TestPlainHTTPAtATLSDoor: the client is told why, and so is the reader of the log, once at info.
+func TestPlainHTTPAtATLSDoor(t *testing.T) {
+	st := secured(t, []string{"localhost"}, talkative)
+	for _, door := range []string{doorMirror, doorProxy} {
+		st.saidOnce(door, "the client speaks plain HTTP, this door TLS", func() {
+			resp, body, closed := st.say(door, "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+			if resp.StatusCode != 400 || !strings.Contains(body, "HTTPS server") || !closed {
+				t.Errorf("%s: got %d %q, closed %v, want a 400 that says why", door, resp.StatusCode, body, closed)
+			}
+		})
 	}
 }
 

@@ -14,14 +14,36 @@ import (
 // interest to everybody who sets up a client: that it does not trust our CA. Nothing else would tell, since no request ever comes.
 type serverNoise struct {
 	log    zerolog.Logger
-	warned *lru.Cache[string, time.Time] // when a client was last spoken of
-	now    func() time.Time
+	warned *mentions
 }
 
 const (
-	warnEvery = 10 * time.Minute
-	maxWarned = 1024
+	warnEvery   = 10 * time.Minute
+	wonderEvery = 24 * time.Hour // at what is no fault of most
+	maxMentions = 1024
 )
+
+// mentions keeps the log from saying the same of a client at each connection: some try again every second.
+type mentions struct {
+	last  *lru.Cache[string, time.Time]
+	every time.Duration
+	now   func() time.Time
+}
+
+func newMentions(every time.Duration) *mentions {
+	last, _ := lru.New[string, time.Time](maxMentions) // errs on a size below one only
+	return &mentions{last, every, time.Now}
+}
+
+// due tells whether this was not said for a while, and takes it for said.
+func (m *mentions) due(what string) bool {
+	now := m.now()
+	if last, ok := m.last.Get(what); ok && now.Sub(last) < m.every {
+		return false
+	}
+	m.last.Add(what, now)
+	return true
+}
 
 // doubts are how it looks from here when a client does not trust a certificate: by the alerts that Go, OpenSSL and others send. OpenSSL 3
 // encrypts its alert in TLS 1.3 by a key that crypto/tls does not expect yet, so that it arrives as a damaged record.
@@ -34,17 +56,15 @@ var doubts = []string{
 var uncertified = []string{"tls: client didn't provide a certificate", "tls: failed to verify certificate"}
 
 func newServerNoise(log zerolog.Logger) *serverNoise {
-	n := &serverNoise{log: log, now: time.Now}
-	n.warned, _ = lru.New[string, time.Time](maxWarned) // errs on a size below one only
-	return n
+	return &serverNoise{log: log, warned: newMentions(warnEvery)}
 }
 
 func (n *serverNoise) Write(p []byte) (int, error) {
 	text := strings.TrimSpace(string(p))
-	if client, ok := handshakeFailed(text, doubts); ok && n.due(client) {
+	if client, ok := handshakeFailed(text, doubts); ok && n.warned.due(client) {
 		n.log.Warn().Str("client", client).
 			Msg("a client does not trust the CA of entrepot: give it the certificate, which GET /ca.crt serves and `entrepot ca show` names, and restart it")
-	} else if client, ok := handshakeFailed(text, uncertified); ok && n.due(client) {
+	} else if client, ok := handshakeFailed(text, uncertified); ok && n.warned.due(client) {
 		n.log.Warn().Str("client", client).Str("error", text).Msg("client refused: it shows no certificate of --client-ca")
 	} else {
 		n.log.Debug().Msg(text)
@@ -52,14 +72,14 @@ func (n *serverNoise) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// due tells whether this client was not spoken of for a while: some try again every second.
-func (n *serverNoise) due(client string) bool {
-	now := n.now()
-	if last, ok := n.warned.Get(client); ok && now.Sub(last) < warnEvery {
-		return false
+// mismatch says that a client spoke TLS to a door without, or the other way round. Most clients try TLS first at every pull and then go
+// on, so it is at info once a day for each address and door, for who has a client that does not go on, and at debug else.
+func (s *Server) mismatch(w *wire, what string) {
+	e := s.log.Debug()
+	if s.misfits.due(w.door + " " + hostOf(w.RemoteAddr().String()) + " " + what) {
+		e = s.log.Info()
 	}
-	n.warned.Add(client, now)
-	return true
+	e.Str("door", w.door).Stringer("client", w.RemoteAddr()).Msg(what)
 }
 
 // handshakeFailed finds the client in "http: TLS handshake error from 127.0.0.1:50000: remote error: tls: bad certificate", if the

@@ -96,6 +96,7 @@ type Server struct {
 	crowd    *crowd
 	chunks   *chunks
 	metrics  *metrics
+	misfits  *mentions // clients that spoke TLS to a door without, or the other way round
 	log      zerolog.Logger
 	now      func() time.Time
 	via      string // our pseudonym in Via (RFC 9110, section 7.6.3), another one in each process
@@ -150,7 +151,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, inbox: newInbox(), log: cfg.Log, now: time.Now, via: pseudonym(), waits: usualWaits(),
-		crowd: newCrowd(cfg.ClientLimit, crowdPatience), chunks: newChunks(),
+		crowd: newCrowd(cfg.ClientLimit, crowdPatience), chunks: newChunks(), misfits: newMentions(wonderEvery),
 		listeners: map[net.Listener]bool{}, tunnels: map[net.Conn]bool{},
 	}
 	s.table.Store(cfg.Table)
@@ -229,17 +230,17 @@ func (s *Server) connContext(ctx context.Context, w *wire) context.Context {
 }
 
 // parted says in the log why a connection was ended whose client sent what no handler got to see. TLS at a door without is no fault of
-// the client: many try it first and go on by HTTP, which the answer tells them to.
+// the client: the answer tells him to go on by HTTP.
 func (s *Server) parted(c net.Conn, state http.ConnState) {
 	f := framingOf(c)
 	if state != http.StateClosed || f == nil || f.fault == nil {
 		return
 	}
-	e, what := s.log.Warn().Err(f.fault), "connection ended: a malformed request"
 	if errors.Is(f.fault, errSpeaksTLS) {
-		e, what = s.log.Info(), "connection ended: the client speaks TLS, this door plain HTTP"
+		s.mismatch(wireOf(c), "connection ended: the client speaks TLS, this door plain HTTP")
+		return
 	}
-	e.Str("door", wireOf(c).door).Stringer("client", c.RemoteAddr()).Msg(what)
+	s.log.Warn().Err(f.fault).Str("door", wireOf(c).door).Stringer("client", c.RemoteAddr()).Msg("connection ended: a malformed request")
 }
 
 type wireKey struct{}

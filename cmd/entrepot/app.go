@@ -19,6 +19,7 @@ func (p program) app() *cli.App {
 		Writer: p.stdout, ErrWriter: p.stderr,
 		ExitErrHandler: func(*cli.Context, error) {}, // run reports
 		OnUsageError:   usageError,
+		Flags:          []cli.Flag{&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version", DisableDefaultText: true}},
 		Action:         p.noCommand,
 		Commands: []*cli.Command{
 			{Name: "serve", Usage: "open the doors", Flags: flags, Action: p.with(given, p.serve)},
@@ -87,6 +88,9 @@ func (p program) sources(given commandLine) sources {
 
 // noCommand is where the library ends up when no command of that name is there.
 func (p program) noCommand(c *cli.Context) error {
+	if !c.Args().Present() && c.Bool("version") {
+		return p.printVersion(c)
+	}
 	if !c.Args().Present() {
 		return cli.ShowSubcommandHelp(c)
 	}
@@ -123,10 +127,13 @@ func usageError(c *cli.Context, err error, _ bool) error {
 	for _, f := range c.Command.Flags {
 		known = append(known, f.Names()...)
 	}
-	if near := nearest(strings.TrimLeft(name, "-"), known); near != "" {
+	name = strings.TrimLeft(name, "-")
+	if near := nearest(name, known); near != "" {
 		hint = "did you mean --" + near + "?"
+	} else if name == "version" || name == "v" {
+		hint = "`entrepot version` prints it"
 	}
-	return withHint(hint, "--%s: no such flag", strings.TrimLeft(name, "-"))
+	return withHint(hint, "--%s: no such flag", name)
 }
 
 // commandLine collects the flags as they were written, by name.

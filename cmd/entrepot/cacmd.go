@@ -45,7 +45,7 @@ func (p program) caCommand(given commandLine, flags []cli.Flag) *cli.Command {
 					&cli.BoolFlag{Name: "switch", Usage: "the second step: the new root signs, both are given out"},
 					&cli.BoolFlag{Name: "back", Usage: "undo the second step"},
 					&cli.BoolFlag{Name: "finish", Usage: "the third step: the old root and its key go"},
-					&cli.BoolFlag{Name: "constrain", Usage: "limit the new root as `ca init` does; without this, if the root before it is limited"},
+					&cli.BoolFlag{Name: "constrain", Usage: "limit the new root as ca init --constrain does; without this, if the root before it is limited"},
 				),
 			},
 		},

@@ -35,14 +35,16 @@ func (p program) caInstall(c *cli.Context, cfg config) error {
 	if err != nil {
 		return err
 	}
-	if remove {
-		return p.changedStore(store.remove(now))
+	if !remove {
+		done, err := store.install(now)
+		return p.changedStore(done, err, true)
 	}
-	return p.changedStore(store.install(now))
+	done, err := store.remove(now)
+	return p.changedStore(done, err, anyRemoved(done))
 }
 
-// changedStore tells what was done, also when it was not all.
-func (p program) changedStore(done []string, err error) error {
+// changedStore tells what was done, also when it was not all, and the next step if there was something to do.
+func (p program) changedStore(done []string, err error, anything bool) error {
 	for _, line := range done {
 		fmt.Fprintln(p.stdout, line)
 	}
@@ -53,6 +55,8 @@ func (p program) changedStore(done []string, err error) error {
 		}
 		return withHint(hint, "ca install: %w", err)
 	}
-	_, err = fmt.Fprintln(p.stdout, "next: restart what reads the store only when it starts: dockerd, containerd, CRI-O, kubelet")
+	if anything {
+		_, err = fmt.Fprintln(p.stdout, "next: restart what reads the store only when it starts: dockerd, containerd, CRI-O, kubelet")
+	}
 	return err
 }

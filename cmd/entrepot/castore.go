@@ -17,11 +17,13 @@ import (
 )
 
 // trustStore is where a system keeps the roots that all its programs trust. Both calls return what was
-// done, in lines for people, and may be repeated.
+// done, in lines for people that begin with removed where a root went, and may be repeated.
 type trustStore interface {
 	install(ca.Public) ([]string, error)
 	remove(ca.Public) ([]string, error)
 }
+
+const removed = "removed"
 
 // anchorKind is a way of Linux systems to have roots added: a file in a directory, then a program.
 type anchorKind struct{ dir, tool string }
@@ -72,7 +74,17 @@ func anchorName(r ca.Root) string {
 // install leaves exactly these roots there, so that one from before a change-over goes.
 func (a anchorDir) install(now ca.Public) ([]string, error) { return a.keep(now.Roots) }
 
-func (a anchorDir) remove(ca.Public) ([]string, error) { return a.keep(nil) }
+func (a anchorDir) remove(ca.Public) ([]string, error) {
+	done, err := a.keep(nil)
+	if err == nil && !anyRemoved(done) {
+		done = []string{fmt.Sprintf("found nothing to remove in %s; ran %s in case an earlier run was cut off before it", filepath.Join(a.root, a.dir), path.Base(a.tool))}
+	}
+	return done, err
+}
+
+func anyRemoved(done []string) bool {
+	return slices.ContainsFunc(done, func(line string) bool { return strings.HasPrefix(line, removed+" ") })
+}
 
 // keep places the roots, removes what else is ours, and runs the program whether or not something was to
 // be done: an earlier run may have died before that. Paths cannot lead out of the root, whatever links
@@ -105,7 +117,7 @@ func (a anchorDir) keep(roots []ca.Root) (done []string, err error) {
 		if err := tree.Remove(name); err != nil {
 			return done, err
 		}
-		done = append(done, "removed "+filepath.Join(a.root, name))
+		done = append(done, removed+" "+filepath.Join(a.root, name))
 	}
 	if err := a.update(); err != nil {
 		return done, err
@@ -157,7 +169,7 @@ func (k keychain) remove(now ca.Public) ([]string, error) {
 		if !strings.Contains(held, hash) {
 			return "did not find", nil
 		}
-		return "removed", errors.Join(
+		return removed, errors.Join(
 			runQuietly("security", "remove-trusted-cert", "-d", file),
 			runQuietly("security", "delete-certificate", "-Z", hash, k.file),
 		)

@@ -106,15 +106,23 @@ func TestCAInstallOnDebian(t *testing.T) {
 	if err := os.RemoveAll(data); err != nil { // entrepot itself may be gone already
 		t.Fatal(err)
 	}
-	for _, said := range []string{"removed " + local + "/entrepot-", "ran update-ca-certificates"} { // twice: the second finds nothing
-		if got := install("--remove"); !strings.Contains(got, said) {
-			t.Errorf("--remove: got %q, want %q in it", got, said)
+	first := install("--remove")
+	for _, want := range []string{"removed " + local + "/entrepot-", "ran update-ca-certificates", "next: restart"} {
+		if !strings.Contains(first, want) {
+			t.Errorf("--remove: got %q, want %q in it", first, want)
 		}
+	}
+	if got, want := install("--remove"), "found nothing to remove in "+local+"; ran update-ca-certificates in case an earlier run was cut off before it\n"; got != want {
+		t.Errorf("--remove of nothing: got %q, want %q", got, want)
 	}
 	if got, want := ownFiles(t, local), []string{"entrepot-of-another.crt"}; !slices.Equal(got, want) {
 		t.Errorf("after --remove: got the files %v, want %v", got, want)
 	}
-	for _, line := range strings.Split(strings.TrimSpace(page(t, words)), "\n") {
+	runs := strings.Split(strings.TrimSpace(page(t, words)), "\n")
+	if len(runs) != 7 { // at each call
+		t.Errorf("the program ran %d times, want 7", len(runs))
+	}
+	for _, line := range runs {
 		if want := root + " /usr/sbin/update-ca-certificates"; line != want {
 			t.Errorf("chroot: got %q, want %q", line, want)
 		}

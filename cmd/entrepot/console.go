@@ -145,6 +145,8 @@ func (f fields) text(key string) string {
 		return printable(v)
 	case json.Number:
 		return v.String()
+	case []any:
+		return f.list(v)
 	default:
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -152,6 +154,15 @@ func (f fields) text(key string) string {
 		}
 		return printable(string(b))
 	}
+}
+
+// list is a field of several words, as they would be written for a flag.
+func (f fields) list(values []any) string {
+	var words []string
+	for _, v := range values {
+		words = append(words, fields{"": v}.text(""))
+	}
+	return strings.Join(words, ",")
 }
 
 func printable(s string) string {

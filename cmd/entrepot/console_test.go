@@ -74,6 +74,15 @@ func TestConsoleEvent(t *testing.T) {
 	}
 }
 
+// TestConsoleList: settings that wait for a restart are names, not escaped JSON.
+func TestConsoleList(t *testing.T) {
+	got := printed(t, false, `{"time":"2026-11-21T10:11:12Z","level":"warn","message":"reloaded","after_restart":["max-size","a\u001b[2J"],"none":[],"of":[1,{"a":[true]}]}`)
+	want := `  WARN   reloaded  after_restart=max-size,a\x1b[2J  none=""  of="1,{\"a\":[true]}"` + "\n"
+	if !strings.HasSuffix(got, want) {
+		t.Errorf("got %q, want it to end in %q", got, want)
+	}
+}
+
 // TestConsoleGarbage: what is no log line is printed as it is; a log must not lose a line.
 func TestConsoleGarbage(t *testing.T) {
 	for _, line := range []string{"", "panic: something\n", "{broken\n", "null\n", "[1]\n", "3\n"} {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -17,8 +18,7 @@ func openDataDir(dir string) (*os.File, error) {
 		err = tryWrite(dir)
 	}
 	if err != nil {
-		return nil, withHint(fmt.Sprintf("let user %d write there, or choose another directory with --data-dir DIR (ENTREPOT_DATA_DIR)", os.Geteuid()),
-			"data directory %s is not writable: %w", dir, err)
+		return nil, notWritable(dir, err)
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -33,6 +33,16 @@ func openDataDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
+func notWritable(dir string, err error) error {
+	hint := fmt.Sprintf("let user %d write there, or choose another directory with --data-dir DIR (ENTREPOT_DATA_DIR)", os.Geteuid())
+	if info, statErr := os.Stat(dir); statErr == nil {
+		if owner, ok := ownerOf(info); ok && owner != os.Geteuid() {
+			hint = fmt.Sprintf("it belongs to user %d: run this as that user, or %s", owner, hint)
+		}
+	}
+	return withHint(hint, "data directory %s is not writable: %w", dir, err)
+}
+
 var errInUse = errors.New("is used by another entrepot")
 
 func tryWrite(dir string) error {
@@ -41,4 +51,23 @@ func tryWrite(dir string) error {
 		return err
 	}
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// canWrite tells what openDataDir would find wrong with the directory, or with the one that it would be made in, and makes nothing.
+func canWrite(dir string) error {
+	info, err := os.Stat(dir)
+	if _, linkErr := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) && linkErr != nil && filepath.Dir(dir) != dir {
+		return canWrite(filepath.Dir(dir)) // it is not there, and no link that leads nowhere either
+	}
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+	}
+	if err != nil {
+		return err
+	}
+	const write, enter = 2, 1
+	if err := syscall.Access(dir, write|enter); err != nil {
+		return &fs.PathError{Op: "write in", Path: dir, Err: err}
+	}
+	return nil
 }

@@ -52,6 +52,20 @@ func openDoors(listen [doorCount]string) ([doorCount]net.Listener, error) {
 	return open, nil
 }
 
+// tryHost binds a free port of the door's host and gives it back. The door's own port may be that of an entrepot which runs, and is left
+// alone.
+func tryHost(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
 func closeDoors(open [doorCount]net.Listener) {
 	for _, l := range open {
 		if l != nil {

@@ -51,7 +51,7 @@ func (p program) hostsAdd(c *cli.Context, given commandLine) error {
 		}
 		ips = append(ips, ip)
 	}
-	names, err := p.hostNames(c, given)
+	names, err := p.hostNames(c, given, nil)
 	if err != nil {
 		return err
 	}
@@ -61,8 +61,11 @@ func (p program) hostsAdd(c *cli.Context, given commandLine) error {
 func (p program) hostsRemove(c *cli.Context, given commandLine) error {
 	var names []string
 	if c.Args().Present() {
-		var err error
-		if names, err = p.hostNames(c, given); err != nil {
+		held, err := hosts.Overrides(c.String("file"))
+		if err != nil {
+			return err
+		}
+		if names, err = p.hostNames(c, given, held); err != nil {
 			return err
 		}
 	}
@@ -96,8 +99,8 @@ func (p program) hostsList(c *cli.Context) error {
 }
 
 // hostNames are the names that the words on the command line stand for: all of a registry's, or one host
-// where a host was named.
-func (p program) hostNames(c *cli.Context, given commandLine) ([]string, error) {
+// where a host was named. A name of held is one whatever the registries are.
+func (p program) hostNames(c *cli.Context, given commandLine, held []string) ([]string, error) {
 	cfg, err := p.sources(given).load()
 	if err != nil {
 		return nil, err
@@ -116,12 +119,19 @@ func (p program) hostNames(c *cli.Context, given commandLine) ([]string, error) 
 			return nil, withHint("flags stand before the names", "hosts %s: unexpected %q", c.Command.Name, arg)
 		}
 		found := namesOf(table, arg)
+		if name := withoutPort(strings.ToLower(arg)); slices.Contains(held, name) {
+			found = append(found, name)
+		}
 		if len(found) == 0 && strings.Contains(arg, "*") {
 			return nil, withHint("name each host that clients use, such as "+strings.Replace(arg, "*", "us", 1),
 				"hosts %s: %s is a family, of which a hosts file can hold single names only", c.Command.Name, arg)
 		}
 		if len(found) == 0 {
-			return nil, withHint(known+"; --registry or the file add others", "hosts %s: %q is no known registry", c.Command.Name, arg)
+			more := "--registry or the file add others"
+			if c.Command.Name == "remove" {
+				more = "`entrepot hosts list` prints the names in the block"
+			}
+			return nil, withHint(known+"; "+more, "hosts %s: %q is no known registry", c.Command.Name, arg)
 		}
 		names = append(names, found...)
 	}

@@ -41,6 +41,11 @@ func TestHostsCommand(t *testing.T) {
 	if got, want := list(), "reg.corp.example us.gcr.io"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	// A registry that is not configured any more can still be taken out, by a name that is in the block.
+	stdout, stderr, code := output(t, nil, "hosts", "remove", "--file", path, "Reg.corp.example:5000")
+	if got, want := list(), "us.gcr.io"; code != 0 || got != want || !strings.Contains(stdout, "reg.corp.example") {
+		t.Errorf("got %d, %q, %q and %q, want %q left", code, stdout, stderr, got, want)
+	}
 	run("remove")
 	if again, _ := run("remove"); again != "nothing to change\n" {
 		t.Errorf("got %q, want nothing to change", again)
@@ -62,6 +67,8 @@ func TestHostsRefused(t *testing.T) {
 		{[]string{"add", "*.gcr.io"}, "entrepot: hosts add: *.gcr.io is a family, of which a hosts file can hold single names only\nhint: name each host that clients use, such as us.gcr.io"},
 		{[]string{"add", "--ip", "here", "quay.io"}, `entrepot: --ip: got "here", want an address such as 127.0.0.1`},
 		{[]string{"add", "quay.io", "--dry-run"}, `entrepot: hosts add: unexpected "--dry-run"` + "\nhint: flags stand before the names"},
+		{[]string{"remove", "foo.example"}, `entrepot: hosts remove: "foo.example" is no known registry` + "\nhint: known registries: "},
+		{[]string{"remove", "foo.example"}, "`entrepot hosts list` prints the names in the block"},
 		{[]string{"add", "--nonsense"}, "entrepot: --nonsense: no such flag"},
 	} {
 		stdout, stderr, code := output(t, nil, append([]string{"hosts", c.args[0], "--file", path}, c.args[1:]...)...)

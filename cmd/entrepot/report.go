@@ -65,7 +65,7 @@ func report(w io.Writer, err error) {
 
 // nearest returns the one of names that a mistyped name most likely meant, or "".
 func nearest(name string, names []string) string {
-	best, limit := "", 3 // three slips of the finger; more is another word
+	best, limit := "", min(3, len(name)) // as many slips of the finger are another word
 	for _, n := range names {
 		if n == singular(strings.ReplaceAll(name, "_", "-")) {
 			return n

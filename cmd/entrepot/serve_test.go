@@ -88,6 +88,8 @@ func TestRefused(t *testing.T) {
 		{"flag", nil, []string{"serve", "--max-sise", "1"}, []string{"entrepot: --max-sise: no such flag", "hint: did you mean --max-size?"}},
 		{"flag without value", nil, []string{"serve", "--max-size"}, []string{"entrepot: flag needs an argument: -max-size", "hint: see `entrepot serve --help`"}},
 		{"flag of a command below", nil, []string{"hosts", "remove", "--everything"}, []string{"entrepot: --everything: no such flag", "hint: see `entrepot hosts remove --help`"}},
+		{"flag of one letter", nil, []string{"-x"}, []string{"entrepot: --x: no such flag\nhint: see `entrepot --help`"}},
+		{"version of a command", nil, []string{"serve", "-v"}, []string{"entrepot: --v: no such flag\nhint: `entrepot version` prints it"}},
 		{"command", nil, []string{"sevre"}, []string{`entrepot: no such command: "sevre"`, "hint: did you mean serve?"}},
 		{"command below", nil, []string{"config", "nonsense"}, []string{`entrepot: config: no such command: "nonsense"`, "hint: commands are check, show"}},
 		{"word", nil, []string{"serve", "quay.io"}, []string{`entrepot: serve: unexpected word "quay.io"`, "hint: settings are flags"}},

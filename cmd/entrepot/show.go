@@ -5,26 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/entrepot/entrepot/ca"
 	"github.com/entrepot/entrepot/hosts"
 )
-
-func (p program) configCheck(_ sources, c config) error {
-	// No CA, or one that only the server may look at, is no fault of the configuration.
-	if now, err := ca.Look(c.caConfig()); err == nil {
-		table, err := c.table()
-		if err != nil {
-			return err
-		}
-		p.warn(cautions(now, table, time.Now()))
-	}
-	_, err := fmt.Fprintln(p.stdout, "ok")
-	return err
-}
 
 // configShow prints what is in force as a file that says the same, with the origin of each value behind
 // it.
