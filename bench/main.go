@@ -4,7 +4,7 @@
 // compared is therefore never absolute: the servers take turns within each round, and the table says by what factor they differ.
 // CPU seconds are those of the server's processes alone, so that the cost of origin and clients does not enter them.
 //
-// It is no test: it fails only where a server does not start or answers wrongly. Run it by `make bench`.
+// It is no test: it fails only where a server does not start or answers wrongly, and by -gate. Run it by `make bench`.
 package main
 
 import (
@@ -63,7 +63,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.tools, "tools", "bin/tools", "the `directory` with registry in it")
 	flags.StringVar(&o.scratch, "scratch", os.TempDir(), "a `directory` on the disk to measure, with 10 GB free")
 	flags.StringVar(&o.out, "out", "", "write the tables to this `file`, in place of those that are there")
-	flags.StringVar(&o.gate, "gate", "", "compare with the ratios in this `file`, and fail where they have become much worse")
+	flags.StringVar(&o.gate, "gate", "", "compare with the ratios in this `file`, and fail where one has become worse, or a scenario is only here or only there")
 	flags.StringVar(&o.note, "note", "", "write the ratios to this `file`, for the next -gate")
 	flags.BoolVar(&o.keep, "keep", false, "keep what the servers wrote")
 	if err := flags.Parse(args); err != nil {
@@ -87,6 +87,12 @@ func run(ctx context.Context, args []string, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
+	var g *gate
+	if o.gate != "" {
+		if g, err = openGate(o.gate, progress); err != nil {
+			return err
+		}
+	}
 	scratch, err := os.MkdirTemp(o.scratch, "entrepot-bench-")
 	if err != nil {
 		return err
@@ -109,23 +115,22 @@ func run(ctx context.Context, args []string, progress io.Writer) error {
 	} else if len(tables) == 0 {
 		err = errors.New("no scenario has such a name")
 	}
-	return errors.Join(err, finish(o, tables, progress)) // what was measured before is not lost
+	err = errors.Join(err, finish(o, tables)) // what was measured before is not lost
+	if err != nil || g == nil {
+		return err
+	}
+	return g.judge(tables, b.again)
 }
 
-// finish does with the tables what was asked for.
-func finish(o options, tables []table, progress io.Writer) error {
+// finish writes the tables where they were asked for.
+func finish(o options, tables []table) error {
 	if o.out != "" {
 		if err := writeReport(filepath.Clean(o.out), o, tables); err != nil {
 			return err
 		}
 	}
 	if o.note != "" {
-		if err := writeRatios(o.note, tables); err != nil {
-			return err
-		}
-	}
-	if o.gate != "" {
-		return judgeGate(o.gate, tables, progress)
+		return writeRatios(o.note, tables)
 	}
 	return nil
 }
