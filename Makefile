@@ -6,6 +6,7 @@ FUZZTIME ?= 10s
 SOAK ?= 10m
 BENCH ?= .
 ROUNDS ?= 3
+FLAGS ?=
 OUT ?= $(if $(filter .,$(BENCH)),docs/performance.md)
 GATED = warm-(plain|h1|h2)-8|manifest-h1|connection-(x25519-)?(tls|connect)
 COUNT ?= 1
@@ -59,9 +60,9 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
-bench: build ## compare with nginx, registry and squid; all of it makes the tables of docs/performance.md; BENCH='warm-.*' chooses, ROUNDS=3, OUT=FILE keeps
+bench: build ## compare with nginx, registry and squid; all of it makes the tables of docs/performance.md; BENCH='warm-.*' chooses, ROUNDS=3, OUT=FILE keeps, FLAGS='-servers nginx,entrepot' and others
 	bench/install bin/tools
-	$(GO) run ./bench -scenarios '$(BENCH)' -rounds $(ROUNDS) -out '$(OUT)'
+	$(GO) run ./bench -scenarios '$(BENCH)' -rounds $(ROUNDS) -out '$(OUT)' $(FLAGS)
 
 gate: build ## fail where a hit costs a quarter more CPU, in nginx's, than bench/last.json says it did
 	bench/install bin/tools

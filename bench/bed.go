@@ -129,7 +129,7 @@ func (b *bed) end(s *server) {
 // runAll runs the chosen scenarios, family by family, and gives a table for each family.
 func (b *bed) runAll() ([]table, error) {
 	var tables []table
-	for _, f := range families() {
+	for _, f := range families(b.options.objects) {
 		f.scenarios = slices.DeleteFunc(slices.Clone(f.scenarios), func(sc scenario) bool { return !b.options.only.MatchString(sc.name) })
 		if len(f.scenarios) == 0 {
 			continue

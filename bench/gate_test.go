@@ -88,7 +88,7 @@ func TestGateKnowsItsScenarios(t *testing.T) {
 		t.Fatal(err)
 	}
 	var run []string
-	for _, f := range families() {
+	for _, f := range families(o.objects) {
 		for _, sc := range f.scenarios {
 			if o.only.MatchString(sc.name) {
 				run = append(run, sc.name)

@@ -55,9 +55,9 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.pattern, "scenarios", ".", "run those whose name matches this `pattern`")
-	servers := flags.String("servers", "", "`names` with commas between them, of entrepot, parallel, nginx, registry, squid, direct; empty: all that are installed")
+	servers := flags.String("servers", "", "`names` with commas between them, of entrepot, parallel, nginx, floor, registry, squid, direct; empty: all that are installed")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each scenario is run")
-	flags.IntVar(&o.objects, "objects", 1_000_000, "how many objects there are at a restart")
+	flags.IntVar(&o.objects, "objects", allObjects, "how many objects there are at a restart")
 	flags.StringVar(&o.entrepot, "entrepot", "bin/entrepot", "the `program` to measure")
 	flags.StringVar(&o.other, "other", "", "another build of the `program`, to be measured beside it under the name other")
 	flags.StringVar(&o.tools, "tools", "bin/tools", "the `directory` with registry in it")
@@ -73,6 +73,9 @@ func parse(args []string) (options, error) {
 		o.servers = strings.Split(*servers, ",")
 	}
 	var err error
+	if o.scratch, err = filepath.Abs(o.scratch); err != nil {
+		return o, err
+	}
 	if o.only, err = regexp.Compile("^(" + o.pattern + ")"); err != nil {
 		return o, fmt.Errorf("-scenarios: %w", err)
 	}
@@ -80,6 +83,28 @@ func parse(args []string) (options, error) {
 		return o, errors.New("-rounds: want at least 1")
 	}
 	return o, nil
+}
+
+// allObjects is how many there are at a restart unless one asks for others.
+const allObjects = 1_000_000
+
+// command is how to measure the same again. Where another build is kept is of no interest to others; which one it is stands beside it.
+func (o options) command() string {
+	var flags []string
+	if len(o.servers) > 0 {
+		flags = append(flags, "-servers "+strings.Join(o.servers, ","))
+	}
+	if o.other != "" {
+		flags = append(flags, "-other OLD")
+	}
+	if o.objects != allObjects {
+		flags = append(flags, fmt.Sprintf("-objects %d", o.objects))
+	}
+	said := fmt.Sprintf("BENCH='%s' ROUNDS=%d OUT=%s", o.pattern, o.rounds, o.out)
+	if len(flags) > 0 {
+		said += " FLAGS='" + strings.Join(flags, " ") + "'"
+	}
+	return said + " make bench"
 }
 
 func run(ctx context.Context, args []string, progress io.Writer) error {

@@ -18,13 +18,22 @@ import (
 )
 
 // restart: how long it takes to be back with a large cache.
-func restart() family {
+func restart(objects int) family {
 	return family{
 		name: "restart", servers: []string{"entrepot"},
-		about: "Entrepot alone, started on a cache of 1,000,000 objects whose directories are not in memory: the time until the first hit, counted from " +
-			"before the program is started, until all objects are accounted for, and the memory then.",
-		scenarios: []scenario{{name: "restart", about: "1,000,000 objects", ways: []string{wayPlain}, rounds: 1, run: restartLarge}},
+		about: "Entrepot alone, started on a cache of " + thousands(objects) + " objects whose directories are not in memory: the time until the " +
+			"first hit, counted from before the program is started, until all objects are accounted for, and the memory then.",
+		scenarios: []scenario{{name: "restart", about: thousands(objects) + " objects", ways: []string{wayPlain}, rounds: 1, run: restartLarge}},
 	}
+}
+
+// thousands is a number as people write it.
+func thousands(n int) string {
+	digits := strconv.Itoa(n)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
 }
 
 func restartLarge(t *turn) error {

@@ -65,8 +65,9 @@ type family struct {
 	scenarios []scenario
 }
 
-func families() []family {
-	return []family{warmLayers(), warmManifests(), connections(), cold(), capped(), memory(), restart()}
+// families are all of them, with so many objects at a restart.
+func families(objects int) []family {
+	return []family{warmLayers(), warmManifests(), connections(), cold(), capped(), memory(), restart(objects)}
 }
 
 // errNotForIt is the error of a scenario that a server takes no part in, though it has the way.
