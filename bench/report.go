@@ -140,6 +140,8 @@ func cell(s spread, ok bool) string {
 // number has three digits that count.
 func number(v float64) string {
 	switch size := math.Abs(v); {
+	case size == 0:
+		return "0"
 	case size >= 100:
 		return fmt.Sprintf("%.0f", v)
 	case size >= 10:

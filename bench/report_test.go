@@ -42,7 +42,7 @@ func TestSpread(t *testing.T) {
 	if got := spreadOf([]float64{4, 1, 2}); got != (spread{2, 1, 4}) {
 		t.Errorf("got %v", got)
 	}
-	for v, want := range map[float64]string{-32.36: "-32.4", 1234.5: "1234", 0.05: "0.050", -0.5: "-0.50"} {
+	for v, want := range map[float64]string{-32.36: "-32.4", 1234.5: "1234", 0.05: "0.050", 0: "0", -0.5: "-0.50"} {
 		if got := number(v); got != want {
 			t.Errorf("%v: got %s, want %s", v, got, want)
 		}

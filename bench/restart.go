@@ -47,7 +47,7 @@ func restartLarge(t *turn) error {
 		return err
 	}
 	forgetPages()
-	sent := t.bed.origin.sent.Load()
+	asked := t.bed.origin.asked.Load()
 	began := time.Now()
 	if err := startEntrepot(t.bed, t.server); err != nil {
 		return err
@@ -58,8 +58,8 @@ func restartLarge(t *turn) error {
 		return err
 	}
 	t.sample = sample{figFirst: ms(time.Since(began))}
-	if n := t.bed.origin.sent.Load() - sent; n > 0 {
-		return fmt.Errorf("upstream sent %d bytes of what was held before the restart", n)
+	if n := t.bed.origin.asked.Load() - asked; n > 0 {
+		return fmt.Errorf("upstream was asked %d times for what was held before the restart", n)
 	}
 	for t.server.metric("entrepot_cache_objects") < float64(t.bed.options.objects) {
 		if err := t.rest(20 * time.Millisecond); err != nil {
