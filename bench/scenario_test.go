@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,8 +18,8 @@ func newTurn(t *testing.T, name string) *turn {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.close)
-	s := &server{name: name, holds: map[string]bool{}}
-	if err := startDirect(b, s); err != nil {
+	s, err := b.start(contender{name: name, start: startDirect})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return &turn{bed: b, server: s, way: s.ways[wayH1]}
@@ -69,5 +70,33 @@ func TestWarmImageIsHeld(t *testing.T) {
 func TestFiguresHaveColumns(t *testing.T) {
 	if !slices.Contains(figures(), figAsked) {
 		t.Errorf("got the columns %v, want %s among them", figures(), figAsked)
+	}
+}
+
+// TestAnew: a turn that looks at memory has programs that were started for it, over the same directory, and then one client.
+func TestAnew(t *testing.T) {
+	turn := newTurn(t, "entrepot")
+	dir, did := turn.server.dir, ""
+	turn.server.contender.start = func(b *bed, s *server) error {
+		did += "started in " + s.dir + ", "
+		s.ways = map[string]way{wayH1: {addr: "new"}}
+		return nil
+	}
+	if _, err := turn.anew(func() error {
+		did += "asked at " + turn.way.addr + " by " + turn.way.name
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "started in " + dir + ", asked at new by h1"; did != want {
+		t.Errorf("got %q, want %q", did, want)
+	}
+}
+
+// TestForgetPages: a restart that cannot be a cold one fails, and says what to do.
+func TestForgetPages(t *testing.T) {
+	err := forgetPages(filepath.Join(t.TempDir(), "none", "drop_caches"))
+	if err == nil || !strings.Contains(err.Error(), "run it as root") {
+		t.Errorf("got %v, want that root is needed", err)
 	}
 }
