@@ -103,7 +103,8 @@ func startDirect(b *bed, s *server) error {
 // start starts a contender with nothing in its cache.
 func (b *bed) start(c contender) (*server, error) {
 	b.started++
-	s := &server{name: c.name, contender: c, holds: map[string]bool{}, dir: filepath.Join(b.scratch, fmt.Sprintf("%s-%d", c.name, b.started))}
+	dir := filepath.Join(b.scratch, fmt.Sprintf("%s-%d", c.name, b.started))
+	s := &server{name: c.name, contender: c, holds: map[string]bool{}, dir: dir}
 	if err := os.Mkdir(s.dir, 0o755); err != nil {
 		return nil, err
 	}

@@ -13,8 +13,8 @@ import (
 // registry, a log line for each request, and tags that are fresh for a day, so that a scenario of fresh tags asks upstream nothing.
 func startEntrepot(b *bed, s *server) error {
 	config := filepath.Join(s.dir, "entrepot.yaml")
-	rules := fmt.Sprintf("  - name: %s\n    hosts: [%[1]s, \"*.%[1]s\"]\n    upstream: https://%s\n    ca-file: %s\n    allow-net: [127.0.0.0/8]\n"+
-		"    manifest-ttl: 24h\n",
+	rules := fmt.Sprintf("  - name: %s\n    hosts: [%[1]s, \"*.%[1]s\"]\n    upstream: https://%s\n    ca-file: %s\n"+
+		"    allow-net: [127.0.0.0/8]\n    manifest-ttl: 24h\n",
 		hostName, b.origin.addr, b.trust.rootFile)
 	if s.name == "parallel" {
 		rules += "    parallel: 4\n"

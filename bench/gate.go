@@ -54,8 +54,9 @@ func (g *gate) judge(tables []table, again func(scenarios []string) ([]table, er
 	all := ratios(second)
 	failed := []error{strange}
 	for _, name := range g.over(second, over) {
-		failed = append(failed, fmt.Errorf("%s: CPU ÷ nginx is %.2f in the second run too, was %.2f, want at most %.2f: find out by `make micro` and "+
-			"benchstat what costs more, or note what it costs now by `make gate-note` and say why", name, all[name].least, g.last[name], g.limit(name)))
+		failed = append(failed, fmt.Errorf("%s: CPU ÷ nginx is %.2f in the second run too, was %.2f, want at most %.2f: find out by "+
+			"`make micro` and benchstat what costs more, or note what it costs now by `make gate-note` and say why",
+			name, all[name].least, g.last[name], g.limit(name)))
 	}
 	return errors.Join(failed...)
 }
@@ -86,7 +87,8 @@ func (g *gate) strange(tables []table) error {
 	measured := ratios(tables)
 	for _, name := range slices.Sorted(maps.Keys(g.last)) {
 		if _, ok := measured[name]; !ok {
-			all = append(all, fmt.Errorf("%s: is in %s and was not measured for entrepot and nginx both: run it, or take it out", name, g.file))
+			all = append(all, fmt.Errorf("%s: is in %s and was not measured for entrepot and nginx both: run it, or take it out",
+				name, g.file))
 		}
 	}
 	for _, t := range tables {

@@ -44,7 +44,10 @@ func TestGate(t *testing.T) {
 		{file: `{"one": 0.5}`},
 		{file: `{"one": 0.4}`},
 		{file: `{"one": 0.39}`, second: []table{better}, again: true},
-		{file: `{"one": 0.39}`, second: []table{twoServers()}, again: true, want: "one: CPU ÷ nginx is 0.50 in the second run too, was 0.39, want at most 0.49"},
+		{
+			file: `{"one": 0.39}`, second: []table{twoServers()}, again: true,
+			want: "one: CPU ÷ nginx is 0.50 in the second run too, was 0.39, want at most 0.49",
+		},
 		{file: `{"one": 0.39}`, secondErr: errors.New("no second run"), again: true, want: "no second run"},
 		{file: `{"one": 0.5, "two": 9}`, want: "two: is in "},
 		{file: `{"two": 9}`, want: "one: was run and is not in "},

@@ -55,7 +55,8 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.pattern, "scenarios", ".", "run those whose name matches this `pattern`")
-	servers := flags.String("servers", "", "`names` with commas between them, of entrepot, parallel, nginx, floor, registry, squid, direct; empty: all that are installed")
+	servers := flags.String("servers", "",
+		"`names` with commas between them, of entrepot, parallel, nginx, floor, registry, squid, direct; empty: all that are installed")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each scenario is run")
 	flags.IntVar(&o.objects, "objects", allObjects, "how many objects there are at a restart")
 	flags.StringVar(&o.entrepot, "entrepot", "bin/entrepot", "the `program` to measure")
@@ -63,7 +64,8 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.tools, "tools", "bin/tools", "the `directory` with registry in it")
 	flags.StringVar(&o.scratch, "scratch", os.TempDir(), "a `directory` on the disk to measure, with 10 GB free")
 	flags.StringVar(&o.out, "out", "", "write the tables to this `file`, in place of those that are there")
-	flags.StringVar(&o.gate, "gate", "", "compare with the ratios in this `file`, and fail where one has become worse, or a scenario is only here or only there")
+	flags.StringVar(&o.gate, "gate", "",
+		"compare with the ratios in this `file`, and fail where one has become worse, or a scenario is only here or only there")
 	flags.StringVar(&o.note, "note", "", "write the ratios to this `file`, for the next -gate")
 	flags.BoolVar(&o.keep, "keep", false, "keep what the servers wrote")
 	if err := flags.Parse(args); err != nil {

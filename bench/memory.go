@@ -15,8 +15,8 @@ import (
 // memory: what is held for clients that do nothing, or little.
 func memory() family {
 	f := family{name: "memory", servers: caches()}
-	f.about = "Memory of all of a server's processes, new ones for each scenario and round, that have had one client before (memory-idle: none). " +
-		"A page that two of them share is counted twice."
+	f.about = "Memory of all of a server's processes, new ones for each scenario and round, that have had one client before " +
+		"(memory-idle: none). A page that two of them share is counted twice."
 	f.scenarios = []scenario{
 		{name: "memory-idle", about: "after the start, nothing cached", ways: []string{wayPlain, wayConnect}, run: idleMemory},
 		{
@@ -28,10 +28,16 @@ func memory() family {
 			ways: []string{wayH1, wayConnect}, run: keptAlive,
 		},
 		{name: "memory-keepalive-h2", about: "the same by HTTP/2", ways: []string{wayH2}, run: keptAlive},
-		{name: "memory-slow-200", about: "200 clients that read a layer of 256 MiB at 64 KiB a second, TLS", ways: []string{wayH1, wayConnect}, run: slowReaders(200, 1)},
+		{
+			name: "memory-slow-200", about: "200 clients that read a layer of 256 MiB at 64 KiB a second, TLS",
+			ways: []string{wayH1, wayConnect}, run: slowReaders(200, 1),
+		},
 		{name: "memory-slow-500", about: "500 of them", ways: []string{wayH1, wayConnect}, run: slowReaders(500, 1)},
 		{name: "memory-slow-500-h2", about: "500 of them by HTTP/2", ways: []string{wayH2}, run: slowReaders(500, 1)},
-		{name: "memory-slow-streams", about: "500 of them by HTTP/2, 50 over each connection", ways: []string{wayH2}, run: slowReaders(500, 50)},
+		{
+			name: "memory-slow-streams", about: "500 of them by HTTP/2, 50 over each connection",
+			ways: []string{wayH2}, run: slowReaders(500, 50),
+		},
 	}
 	return f
 }

@@ -81,7 +81,9 @@ func TestWriteReport(t *testing.T) {
 
 // TestFooter: a table says which flags it was made with, which builds were measured, and on what; nothing is said of what there is not.
 func TestFooter(t *testing.T) {
-	o, err := parse([]string{"-scenarios", "one", "-out", "docs", "-servers", "entrepot,nginx", "-other", "/somewhere/old", "-objects", "20000"})
+	o, err := parse([]string{
+		"-scenarios", "one", "-out", "docs", "-servers", "entrepot,nginx", "-other", "/somewhere/old", "-objects", "20000",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

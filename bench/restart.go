@@ -21,9 +21,12 @@ import (
 func restart(objects int) family {
 	return family{
 		name: "restart", servers: []string{"entrepot"},
-		about: "Entrepot alone, started on a cache of " + thousands(objects) + " objects whose directories are not in memory: the time until the " +
-			"first hit, counted from before the program is started, until all objects are accounted for, and the memory then.",
-		scenarios: []scenario{{name: "restart", about: thousands(objects) + " objects", ways: []string{wayPlain}, rounds: 3, run: restartLarge}},
+		about: "Entrepot alone, started on a cache of " + thousands(objects) + " objects whose directories are not in memory: " +
+			"the time until the first hit, counted from before the program is started, until all objects are accounted for, and the " +
+			"memory then.",
+		scenarios: []scenario{{
+			name: "restart", about: thousands(objects) + " objects", ways: []string{wayPlain}, rounds: 3, run: restartLarge,
+		}},
 	}
 }
 
@@ -117,7 +120,8 @@ const dropCaches = "/proc/sys/vm/drop_caches"
 func forgetPages(file string) error {
 	unix.Sync() // what is not written yet cannot be forgotten
 	if err := os.WriteFile(file, []byte("3"), 0); err != nil {
-		return fmt.Errorf("forget what is in memory of files: %w; without it a restart is a warm one: run it as root, or leave it out by -scenarios", err)
+		return fmt.Errorf("forget what is in memory of files: %w; "+
+			"without it a restart is a warm one: run it as root, or leave it out by -scenarios", err)
 	}
 	return nil
 }

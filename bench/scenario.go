@@ -32,7 +32,8 @@ const (
 
 func figures() []figure {
 	return []figure{
-		figSpeed, figTime, figRate, figCPUGiB, figCPUReq, figFirst, figLast, figP50, figP99, figAlone, figUpstream, figAsked, figEach, figRSS, figPeak,
+		figSpeed, figTime, figRate, figCPUGiB, figCPUReq, figFirst, figLast, figP50, figP99,
+		figAlone, figUpstream, figAsked, figEach, figRSS, figPeak,
 	}
 }
 
