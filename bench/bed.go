@@ -103,19 +103,35 @@ func startDirect(b *bed, s *server) error {
 // start starts a contender with nothing in its cache.
 func (b *bed) start(c contender) (*server, error) {
 	b.started++
-	s := &server{name: c.name, holds: map[string]bool{}, dir: filepath.Join(b.scratch, fmt.Sprintf("%s-%d", c.name, b.started))}
+	dir := filepath.Join(b.scratch, fmt.Sprintf("%s-%d", c.name, b.started))
+	s := &server{name: c.name, contender: c, holds: map[string]bool{}, dir: dir}
 	if err := os.Mkdir(s.dir, 0o755); err != nil {
 		return nil, err
 	}
-	if err := c.start(b, s); err != nil {
+	if err := b.launch(s); err != nil {
 		s.stop()
 		return nil, err
+	}
+	return s, nil
+}
+
+// launch starts the server's programs over what its directory holds.
+func (b *bed) launch(s *server) error {
+	if err := s.contender.start(b, s); err != nil {
+		return err
 	}
 	for name, w := range s.ways {
 		w.name = name
 		s.ways[name] = w
 	}
-	return s, nil
+	return nil
+}
+
+// launch starts the server of this turn, which was stopped, for a turn that should inherit nothing but the cache.
+func (t *turn) launch() error {
+	err := t.bed.launch(t.server)
+	t.way = t.server.ways[t.way.name]
+	return err
 }
 
 // end stops a server and removes what it wrote.
@@ -129,7 +145,7 @@ func (b *bed) end(s *server) {
 // runAll runs the chosen scenarios, family by family, and gives a table for each family.
 func (b *bed) runAll() ([]table, error) {
 	var tables []table
-	for _, f := range families() {
+	for _, f := range families(b.options.objects) {
 		f.scenarios = slices.DeleteFunc(slices.Clone(f.scenarios), func(sc scenario) bool { return !b.options.only.MatchString(sc.name) })
 		if len(f.scenarios) == 0 {
 			continue

@@ -116,16 +116,9 @@ func forget(name string) error {
 
 // settle waits until no server fetches anything any more, and until what it wrote is on disk: the next one should not pay for it.
 func (t *turn) settle() error {
-	o := t.bed.origin
-	o.full()
+	t.bed.origin.full()
 	defer unix.Sync()
-	for before := int64(-1); before != o.sent.Load(); {
-		before = o.sent.Load()
-		if err := t.rest(200 * time.Millisecond); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.quiet(200 * time.Millisecond)
 }
 
 func (t *turn) rest(d time.Duration) error {
@@ -241,7 +234,7 @@ func coldImage(t *turn) error {
 	}
 	i := t.bed.origin.image(fmt.Sprintf("%simage%d", movedPrefix, t.bed.number()), "1", sizes...)
 	t.server.image = i
-	return t.pull(i)
+	return t.pull(i, t.measure)
 }
 
 func warmImage(t *turn) error {
@@ -250,11 +243,11 @@ func warmImage(t *turn) error {
 			return err
 		}
 	}
-	return t.pull(t.server.image)
+	return t.pull(t.server.image, t.measureHeld)
 }
 
 // pull is what a client does for an image.
-func (t *turn) pull(i *image) error {
+func (t *turn) pull(i *image, measure func(int64, func() error) error) error {
 	const parallel = 4
 	t.bed.origin.latency.Store(int64(imageLatency))
 	var wanted int64
@@ -264,7 +257,7 @@ func (t *turn) pull(i *image) error {
 	c := newClient(t.way)
 	c.tr.MaxIdleConnsPerHost = parallel
 	defer c.close()
-	err := t.measure(wanted, func() error {
+	err := measure(wanted, func() error {
 		if err := t.one(t.bed.ctx, c, manifestPath(i, "1"), ""); err != nil {
 			return err
 		}
@@ -278,7 +271,7 @@ func (t *turn) pull(i *image) error {
 			return nil
 		})
 	})
-	t.keep(figTime, figCPUReq, figFirst, figUpstream, figPeak)
+	t.keep(figTime, figCPUReq, figFirst, figUpstream, figAsked, figPeak)
 	return err
 }
 

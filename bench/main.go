@@ -4,7 +4,7 @@
 // compared is therefore never absolute: the servers take turns within each round, and the table says by what factor they differ.
 // CPU seconds are those of the server's processes alone, so that the cost of origin and clients does not enter them.
 //
-// It is no test: it fails only where a server does not start or answers wrongly. Run it by `make bench`.
+// It is no test: it fails only where a server does not start or answers wrongly, and by -gate. Run it by `make bench`.
 package main
 
 import (
@@ -55,15 +55,17 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.pattern, "scenarios", ".", "run those whose name matches this `pattern`")
-	servers := flags.String("servers", "", "`names` with commas between them, of entrepot, parallel, nginx, registry, squid, direct; empty: all that are installed")
+	servers := flags.String("servers", "",
+		"`names` with commas between them, of entrepot, parallel, nginx, floor, registry, squid, direct; empty: all that are installed")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each scenario is run")
-	flags.IntVar(&o.objects, "objects", 1_000_000, "how many objects there are at a restart")
+	flags.IntVar(&o.objects, "objects", allObjects, "how many objects there are at a restart")
 	flags.StringVar(&o.entrepot, "entrepot", "bin/entrepot", "the `program` to measure")
 	flags.StringVar(&o.other, "other", "", "another build of the `program`, to be measured beside it under the name other")
 	flags.StringVar(&o.tools, "tools", "bin/tools", "the `directory` with registry in it")
 	flags.StringVar(&o.scratch, "scratch", os.TempDir(), "a `directory` on the disk to measure, with 10 GB free")
 	flags.StringVar(&o.out, "out", "", "write the tables to this `file`, in place of those that are there")
-	flags.StringVar(&o.gate, "gate", "", "compare with the ratios in this `file`, and fail where they have become much worse")
+	flags.StringVar(&o.gate, "gate", "",
+		"compare with the ratios in this `file`, and fail where one has become worse, or a scenario is only here or only there")
 	flags.StringVar(&o.note, "note", "", "write the ratios to this `file`, for the next -gate")
 	flags.BoolVar(&o.keep, "keep", false, "keep what the servers wrote")
 	if err := flags.Parse(args); err != nil {
@@ -73,6 +75,9 @@ func parse(args []string) (options, error) {
 		o.servers = strings.Split(*servers, ",")
 	}
 	var err error
+	if o.scratch, err = filepath.Abs(o.scratch); err != nil {
+		return o, err
+	}
 	if o.only, err = regexp.Compile("^(" + o.pattern + ")"); err != nil {
 		return o, fmt.Errorf("-scenarios: %w", err)
 	}
@@ -82,10 +87,38 @@ func parse(args []string) (options, error) {
 	return o, nil
 }
 
+// allObjects is how many there are at a restart unless one asks for others.
+const allObjects = 1_000_000
+
+// command is how to measure the same again. Where another build is kept is of no interest to others; which one it is stands beside it.
+func (o options) command() string {
+	var flags []string
+	if len(o.servers) > 0 {
+		flags = append(flags, "-servers "+strings.Join(o.servers, ","))
+	}
+	if o.other != "" {
+		flags = append(flags, "-other OLD")
+	}
+	if o.objects != allObjects {
+		flags = append(flags, fmt.Sprintf("-objects %d", o.objects))
+	}
+	said := fmt.Sprintf("BENCH='%s' ROUNDS=%d OUT=%s", o.pattern, o.rounds, o.out)
+	if len(flags) > 0 {
+		said += " FLAGS='" + strings.Join(flags, " ") + "'"
+	}
+	return said + " make bench"
+}
+
 func run(ctx context.Context, args []string, progress io.Writer) error {
 	o, err := parse(args)
 	if err != nil {
 		return err
+	}
+	var g *gate
+	if o.gate != "" {
+		if g, err = openGate(o.gate, progress); err != nil {
+			return err
+		}
 	}
 	scratch, err := os.MkdirTemp(o.scratch, "entrepot-bench-")
 	if err != nil {
@@ -109,23 +142,22 @@ func run(ctx context.Context, args []string, progress io.Writer) error {
 	} else if len(tables) == 0 {
 		err = errors.New("no scenario has such a name")
 	}
-	return errors.Join(err, finish(o, tables, progress)) // what was measured before is not lost
+	err = errors.Join(err, finish(o, tables)) // what was measured before is not lost
+	if err != nil || g == nil {
+		return err
+	}
+	return g.judge(tables, b.again)
 }
 
-// finish does with the tables what was asked for.
-func finish(o options, tables []table, progress io.Writer) error {
+// finish writes the tables where they were asked for.
+func finish(o options, tables []table) error {
 	if o.out != "" {
 		if err := writeReport(filepath.Clean(o.out), o, tables); err != nil {
 			return err
 		}
 	}
 	if o.note != "" {
-		if err := writeRatios(o.note, tables); err != nil {
-			return err
-		}
-	}
-	if o.gate != "" {
-		return judgeGate(o.gate, tables, progress)
+		return writeRatios(o.note, tables)
 	}
 	return nil
 }

@@ -15,27 +15,52 @@ import (
 // memory: what is held for clients that do nothing, or little.
 func memory() family {
 	f := family{name: "memory", servers: caches()}
-	f.about = "Memory of all of a server's processes. A page that two of them share is counted twice."
+	f.about = "Memory of all of a server's processes, new ones for each scenario and round, that have had one client before " +
+		"(memory-idle: none). A page that two of them share is counted twice."
 	f.scenarios = []scenario{
-		{name: "memory-idle", about: "after the start, nothing cached", ways: []string{wayPlain, wayConnect}, rounds: 1, run: idleMemory},
+		{name: "memory-idle", about: "after the start, nothing cached", ways: []string{wayPlain, wayConnect}, run: idleMemory},
 		{
 			name: "memory-tunnels", about: "1,000 tunnels to a host that is no registry, a TLS handshake through each, then silence",
-			ways: []string{wayConnect}, rounds: 1, run: idleTunnels,
+			ways: []string{wayConnect}, run: idleTunnels,
 		},
 		{
 			name: "memory-keepalive", about: "1,000 TLS connections that have had one answer and are kept alive",
-			ways: []string{wayH1, wayConnect}, rounds: 1, run: keptAlive,
+			ways: []string{wayH1, wayConnect}, run: keptAlive,
 		},
-		{name: "memory-keepalive-h2", about: "the same by HTTP/2", ways: []string{wayH2}, rounds: 1, run: keptAlive},
-		{name: "memory-slow-200", about: "200 clients that read a layer of 256 MiB at 64 KiB a second, TLS", ways: []string{wayH1, wayConnect}, rounds: 1, run: slowReaders(200, 1)},
-		{name: "memory-slow-500", about: "500 of them", ways: []string{wayH1, wayConnect}, rounds: 1, run: slowReaders(500, 1)},
-		{name: "memory-slow-500-h2", about: "500 of them by HTTP/2", ways: []string{wayH2}, rounds: 1, run: slowReaders(500, 1)},
-		{name: "memory-slow-streams", about: "500 of them by HTTP/2, 50 over each connection", ways: []string{wayH2}, rounds: 1, run: slowReaders(500, 50)},
+		{name: "memory-keepalive-h2", about: "the same by HTTP/2", ways: []string{wayH2}, run: keptAlive},
+		{
+			name: "memory-slow-200", about: "200 clients that read a layer of 256 MiB at 64 KiB a second, TLS",
+			ways: []string{wayH1, wayConnect}, run: slowReaders(200, 1),
+		},
+		{name: "memory-slow-500", about: "500 of them", ways: []string{wayH1, wayConnect}, run: slowReaders(500, 1)},
+		{name: "memory-slow-500-h2", about: "500 of them by HTTP/2", ways: []string{wayH2}, run: slowReaders(500, 1)},
+		{
+			name: "memory-slow-streams", about: "500 of them by HTTP/2, 50 over each connection",
+			ways: []string{wayH2}, run: slowReaders(500, 50),
+		},
 	}
 	return f
 }
 
+// anew gives the turn's server new processes, which inherit the cache but no garbage, and one client: what is then used for the first
+// time belongs to no client.
+func (t *turn) anew(one func() error) (before int64, err error) {
+	t.server.stop()
+	if err := t.launch(); err != nil {
+		return 0, err
+	}
+	if err := one(); err != nil {
+		return 0, err
+	}
+	err = t.rest(time.Second) // it settles
+	return t.server.resident(false), err
+}
+
 func idleMemory(t *turn) error {
+	t.server.stop()
+	if err := t.launch(); err != nil {
+		return err
+	}
 	if err := t.rest(time.Second); err != nil {
 		return err
 	}
@@ -56,10 +81,19 @@ func (t *turn) grown(before int64, n int) error {
 }
 
 func idleTunnels(t *turn) error {
-	before := t.server.resident(false)
+	before, err := t.anew(func() error {
+		c, err := t.tunnel(t.bed.ctx)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	open := &openConns{}
 	defer open.close()
-	err := t.crowd(20, func(ctx context.Context, worker int) error {
+	err = t.crowd(20, func(ctx context.Context, worker int) error {
 		for range idlers / 20 {
 			c, err := t.tunnel(ctx)
 			if err != nil {
@@ -119,7 +153,10 @@ func keptAlive(t *turn) error {
 	if err != nil {
 		return err
 	}
-	before := t.server.resident(false)
+	before, err := t.anew(func() error { return t.once(t.bed.ctx, newClient(t.way), manifestPath(i, i.digest)) })
+	if err != nil {
+		return err
+	}
 	open := &openConns{}
 	defer open.close()
 	err = t.crowd(20, func(ctx context.Context, worker int) error {
@@ -153,7 +190,10 @@ func slowReaders(n, share int) func(*turn) error {
 		if err != nil {
 			return err
 		}
-		before := t.server.resident(false)
+		before, err := t.anew(func() error { return t.once(t.bed.ctx, newClient(t.way), blobPath(i, 1)) })
+		if err != nil {
+			return err
+		}
 		ctx, leave := context.WithCancel(t.bed.ctx)
 		defer leave()
 		var begun, all sync.WaitGroup

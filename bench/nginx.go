@@ -26,7 +26,7 @@ http {
   open_file_cache max=10000 inactive=60s; open_file_cache_valid 60s; open_file_cache_min_uses 1;
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_certificate CERT; ssl_certificate_key KEY;
-  ssl_buffer_size 16k; ssl_session_cache shared:tls:10m;
+  ssl_buffer_size 16k; http2_chunk_size 16k; ssl_session_cache shared:tls:10m;
   ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;
   proxy_cache_path DIR/cache levels=1:2 keys_zone=registry:64m max_size=50g inactive=7d use_temp_path=off;
   upstream origin { server ORIGIN; keepalive 64; }

@@ -25,8 +25,9 @@ type origin struct {
 	blobs     map[string]*blob
 	manifests map[string]*image // by "repo:tag" and "repo@digest"
 
-	sent    atomic.Int64 // body bytes
-	asked   atomic.Int64
+	sent    atomic.Int64 // body bytes of blobs
+	asked   atomic.Int64 // requests
+	last    atomic.Pointer[string]
 	line    pace         // of the whole line
 	perConn atomic.Int64 // bytes a second of one connection, 0 for no limit
 	latency atomic.Int64 // nanoseconds before each answer
@@ -87,6 +88,8 @@ func (o *origin) full() {
 
 func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.asked.Add(1)
+	request := r.Method + " " + r.URL.Path
+	o.last.Store(&request)
 	time.Sleep(time.Duration(o.latency.Load()))
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	path, isAPI := strings.CutPrefix(r.URL.Path, "/v2/")

@@ -72,7 +72,7 @@ func (t *turn) chunks(i *image, measure func(int64, func() error) error) error {
 			}
 		})
 	})
-	t.keep(figSpeed, figTime, figCPUGiB, figFirst, figLast, figUpstream, figPeak)
+	t.keep(figSpeed, figTime, figCPUGiB, figFirst, figLast, figUpstream, figAsked, figPeak)
 	return err
 }
 

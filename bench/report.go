@@ -21,7 +21,7 @@ type result struct {
 type table struct {
 	family   family
 	servers  []string // in the order of rows
-	versions []string // of those that are not ours
+	versions []string // of the programs
 	results  []result
 }
 
@@ -140,6 +140,8 @@ func cell(s spread, ok bool) string {
 // number has three digits that count.
 func number(v float64) string {
 	switch size := math.Abs(v); {
+	case size == 0:
+		return "0"
 	case size >= 100:
 		return fmt.Sprintf("%.0f", v)
 	case size >= 10:
@@ -226,8 +228,11 @@ func (t table) section(o options) string {
 			}
 		}
 	}
-	fmt.Fprintf(&b, "\n`BENCH='%s' ROUNDS=%d OUT=%s make bench` on %s; %s. %s.\n\n",
-		o.pattern, o.rounds, o.out, machine(), strings.Join(t.versions, ", "), time.Now().UTC().Format(time.DateOnly))
+	measured := []string{machine(o.scratch)}
+	if len(t.versions) > 0 {
+		measured = append(measured, strings.Join(t.versions, ", "))
+	}
+	fmt.Fprintf(&b, "\n`%s` on %s. %s.\n\n", o.command(), strings.Join(measured, "; "), time.Now().UTC().Format(time.DateOnly))
 	return b.String()
 }
 

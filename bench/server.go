@@ -33,15 +33,16 @@ type way struct {
 
 // server is a running program, or several that are one service.
 type server struct {
-	name     string
-	dir      string // all that it writes
-	commands []*exec.Cmd
-	ways     map[string]way
-	control  string          // entrepot's admin door
-	tunnels  string          // where a CONNECT to any host is served
-	holds    map[string]bool // what was brought into its cache already
-	image    *image          // pulled cold, to be pulled warm
-	layer    *image          // the same for a layer in parts
+	name      string
+	contender contender
+	dir       string // all that it writes
+	commands  []*exec.Cmd
+	ways      map[string]way
+	control   string          // entrepot's admin door
+	tunnels   string          // where a CONNECT to any host is served
+	holds     map[string]bool // what was brought into its cache already
+	image     *image          // pulled cold, to be pulled warm
+	layer     *image          // the same for a layer in parts
 }
 
 const (

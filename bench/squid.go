@@ -64,6 +64,9 @@ func startSquid(b *bed, s *server) error {
 		}
 	}
 	certificates := filepath.Join(s.dir, "certificates")
+	if err := os.RemoveAll(certificates); err != nil { // of an earlier start, over which the program would fail
+		return err
+	}
 	if out, err := exec.Command("/usr/lib/squid/security_file_certgen", "-c", "-s", certificates, "-M", "16MB").CombinedOutput(); err != nil {
 		return fmt.Errorf("prepare squid: %w: %s", err, out)
 	}

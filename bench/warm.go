@@ -67,7 +67,7 @@ func warmLayer(t *turn, conns int, part, total int64) error {
 			return nil
 		})
 	})
-	t.keep(figSpeed, figCPUGiB, figFirst, figUpstream, figPeak)
+	t.keep(figSpeed, figCPUGiB, figFirst, figUpstream, figAsked, figPeak)
 	return err
 }
 
@@ -187,7 +187,7 @@ func warmManifest(t *turn, kind string) error {
 			return nil
 		})
 	})
-	t.keep(figRate, figCPUReq, figP50, figP99, figUpstream, figPeak)
+	t.keep(figRate, figCPUReq, figP50, figP99, figUpstream, figAsked, figPeak)
 	return err
 }
 
@@ -221,7 +221,7 @@ func newConnections(t *turn) error {
 			return nil
 		})
 	})
-	t.keep(figRate, figCPUReq, figP50, figP99, figUpstream, figPeak)
+	t.keep(figRate, figCPUReq, figP50, figP99, figUpstream, figAsked, figPeak)
 	return err
 }
 
@@ -250,7 +250,7 @@ func newNames(t *turn) error {
 			return nil
 		})
 	})
-	t.keep(figRate, figCPUReq, figP50, figP99, figUpstream, figPeak)
+	t.keep(figRate, figCPUReq, figP50, figP99, figUpstream, figAsked, figPeak)
 	return err
 }
 
