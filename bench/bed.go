@@ -59,6 +59,7 @@ func (b *bed) contenders() []contender {
 	all := []contender{
 		{"entrepot", []string{b.options.entrepot}, startEntrepot},
 		{"other", []string{b.options.other}, startEntrepot},
+		{"outside", []string{b.options.entrepot}, startEntrepot},
 		{"parallel", []string{b.options.entrepot}, startEntrepot},
 		{"nginx", []string{"/usr/sbin/nginx"}, startNginx},
 		{"floor", nil, startFloor},

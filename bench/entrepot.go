@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -23,6 +25,12 @@ func startEntrepot(b *bed, s *server) error {
 		return err
 	}
 	a := freeAddrs(4)
+	listen := slices.Clone(a)
+	if s.name == "outside" {
+		for i, addr := range a {
+			listen[i] = strings.Replace(addr, "127.0.0.1", "0.0.0.0", 1)
+		}
+	}
 	data := filepath.Join(s.dir, "data")
 	program := b.options.entrepot
 	if s.name == "other" {
@@ -31,7 +39,7 @@ func startEntrepot(b *bed, s *server) error {
 	_, port, _ := net.SplitHostPort(b.origin.addr) // made by the kernel
 	err := s.spawn(program, nil, "serve", "--config", config, "--data-dir", data, "--log-format", "json",
 		"--tunnel-port", port, "--client-limit", "2000", // all clients of a run have one address
-		"--proxy-listen", a[0], "--mirror-listen", a[1], "--tls-listen", a[2], "--admin-listen", a[3])
+		"--proxy-listen", listen[0], "--mirror-listen", listen[1], "--tls-listen", listen[2], "--admin-listen", a[3])
 	if err != nil {
 		return err
 	}
@@ -50,12 +58,15 @@ func startEntrepot(b *bed, s *server) error {
 		wayH2:      {addr: a[2], base: secure, roots: roots},
 		wayConnect: {addr: a[0], base: secure, roots: roots},
 	}
+	if s.name == "outside" {
+		s.ways = map[string]way{wayPlain: s.ways[wayPlain]} // of the others most is TLS's work
+	}
 	return nil
 }
 
 // isOurs tells whether s is entrepot, of whatever build.
 func (s *server) isOurs() bool {
-	return s.name == "entrepot" || s.name == "other" || s.name == "parallel"
+	return slices.Contains([]string{"entrepot", "other", "outside", "parallel"}, s.name)
 }
 
 // ready waits until entrepot says that it is.
