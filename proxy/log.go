@@ -52,7 +52,11 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 
 // refuseRange puts the OCI error body in the place of net/http's plain text.
 func (w *countingWriter) refuseRange() {
-	body := errorBody(codeRangeInvalid, "the range lies outside the blob: Content-Range tells its size")
+	message := "the range lies outside the blob: Content-Range tells its size"
+	if w.Header().Get("Content-Range") == "" {
+		message = "the range is malformed: want one such as bytes=0-99, bytes=100- or bytes=-100"
+	}
+	body := errorBody(codeRangeInvalid, message)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.status = http.StatusRequestedRangeNotSatisfiable
