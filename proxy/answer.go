@@ -180,7 +180,11 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 		if no.Challenge != "" {
 			w.Header().Set("Www-Authenticate", no.Challenge)
 		}
-		q.refuse(w, http.StatusUnauthorized, codeUnauthorized, no.Error()+": log in, or the repository does not exist")
+		hint := ": log in, or the repository does not exist"
+		if q.withoutCredential() {
+			hint = ": the repository is private or does not exist. " + noCredentialHint
+		}
+		q.refuse(w, http.StatusUnauthorized, codeUnauthorized, no.Error()+hint)
 	case errors.Is(err, upstream.ErrOurselves):
 		q.refuse(w, http.StatusLoopDetected, codeDenied, loopMessage)
 	case errors.Is(err, errImpatient):
@@ -199,6 +203,14 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 		q.retryLater(w, http.StatusServiceUnavailable, err)
 	}
 }
+
+// withoutCredential tells whether upstream was asked with no credential at all, the client's or ours, at a door where clients bring none.
+func (q *request) withoutCredential() bool {
+	return q.door == doorMirror && q.anonymous && q.own.IsZero()
+}
+
+const noCredentialHint = "This mirror has no credential for it: pull by the proxy door, where the client's own login is passed on, " +
+	"or give the registry credentials in the configuration file"
 
 // unauthorized tells whether upstream asks who is there.
 func unauthorized(err error) bool {
@@ -226,7 +238,11 @@ func (q *request) relayAnswer(w http.ResponseWriter, a *answered) {
 		}
 	}
 	if !json.Valid(bytes.TrimSpace(a.body)) {
-		q.refuse(w, a.status, codeOf(a.status, q.kind), a.Error())
+		message := a.Error()
+		if a.host == "" && a.status == http.StatusUnauthorized && q.withoutCredential() {
+			message += ". " + noCredentialHint
+		}
+		q.refuse(w, a.status, codeOf(a.status, q.kind), message)
 		return
 	}
 	h.Set("Content-Length", strconv.Itoa(len(a.body)))
