@@ -219,7 +219,7 @@ func unauthorized(err error) bool {
 	return errors.As(err, &no) || errors.As(err, &a) && a.host == "" && a.status == http.StatusUnauthorized
 }
 
-// statusClientGone stands in the log where there was nobody left to answer (nginx's convention).
+// statusClientGone stands in the log where there was nobody left to answer (nginx's convention), or no time.
 const statusClientGone = 499
 
 // soon is when to come again where nobody has said, in seconds.
