@@ -250,6 +250,8 @@ func (q *request) relayAnswer(w http.ResponseWriter, a *answered) {
 	w.Write(a.body)
 }
 
+// codeOf is the code for a registry's status that came without one. A 404 to a question for referrers means that the registry does not
+// have them at all (distribution-spec, "Listing Referrers"): with NAME_UNKNOWN clients would not look for the referrers tag.
 func codeOf(status int, kind string) string {
 	switch {
 	case status == http.StatusUnauthorized:
@@ -260,8 +262,10 @@ func codeOf(status int, kind string) string {
 		return codeTooMany
 	case status == http.StatusNotFound && kind == kindBlob:
 		return codeBlobUnknown
-	case status == http.StatusNotFound:
+	case status == http.StatusNotFound && kind == kindManifest:
 		return codeManifestUnknown
+	case status == http.StatusNotFound && kind == kindTags:
+		return codeNameUnknown
 	case status >= 500:
 		return codeUnavailable
 	}
