@@ -180,7 +180,11 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 		if no.Challenge != "" {
 			w.Header().Set("Www-Authenticate", no.Challenge)
 		}
-		q.refuse(w, http.StatusUnauthorized, codeUnauthorized, no.Error()+": log in, or the repository does not exist")
+		hint := ": log in, or the repository does not exist"
+		if q.withoutCredential() {
+			hint = ": the repository is private or does not exist. " + noCredentialHint
+		}
+		q.refuse(w, http.StatusUnauthorized, codeUnauthorized, no.Error()+hint)
 	case errors.Is(err, upstream.ErrOurselves):
 		q.refuse(w, http.StatusLoopDetected, codeDenied, loopMessage)
 	case errors.Is(err, errImpatient):
@@ -200,6 +204,14 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
+// withoutCredential tells whether upstream was asked with no credential at all, the client's or ours, at a door where clients bring none.
+func (q *request) withoutCredential() bool {
+	return q.door == doorMirror && q.anonymous && q.own.IsZero()
+}
+
+const noCredentialHint = "This mirror has no credential for it: pull by the proxy door, where the client's own login is passed on, " +
+	"or give the registry credentials in the configuration file"
+
 // unauthorized tells whether upstream asks who is there.
 func unauthorized(err error) bool {
 	var a *answered
@@ -207,7 +219,7 @@ func unauthorized(err error) bool {
 	return errors.As(err, &no) || errors.As(err, &a) && a.host == "" && a.status == http.StatusUnauthorized
 }
 
-// statusClientGone stands in the log where there was nobody left to answer (nginx's convention).
+// statusClientGone stands in the log where there was nobody left to answer (nginx's convention), or no time.
 const statusClientGone = 499
 
 // soon is when to come again where nobody has said, in seconds.
@@ -226,7 +238,11 @@ func (q *request) relayAnswer(w http.ResponseWriter, a *answered) {
 		}
 	}
 	if !json.Valid(bytes.TrimSpace(a.body)) {
-		q.refuse(w, a.status, codeOf(a.status, q.kind), a.Error())
+		message := a.Error()
+		if a.host == "" && a.status == http.StatusUnauthorized && q.withoutCredential() {
+			message += ". " + noCredentialHint
+		}
+		q.refuse(w, a.status, codeOf(a.status, q.kind), message)
 		return
 	}
 	h.Set("Content-Length", strconv.Itoa(len(a.body)))
@@ -234,6 +250,8 @@ func (q *request) relayAnswer(w http.ResponseWriter, a *answered) {
 	w.Write(a.body)
 }
 
+// codeOf is the code for a registry's status that came without one. A 404 to a question for referrers means that the registry does not
+// have them at all (distribution-spec, "Listing Referrers"): with NAME_UNKNOWN clients would not look for the referrers tag.
 func codeOf(status int, kind string) string {
 	switch {
 	case status == http.StatusUnauthorized:
@@ -244,8 +262,10 @@ func codeOf(status int, kind string) string {
 		return codeTooMany
 	case status == http.StatusNotFound && kind == kindBlob:
 		return codeBlobUnknown
-	case status == http.StatusNotFound:
+	case status == http.StatusNotFound && kind == kindManifest:
 		return codeManifestUnknown
+	case status == http.StatusNotFound && kind == kindTags:
+		return codeNameUnknown
 	case status >= 500:
 		return codeUnavailable
 	}

@@ -22,6 +22,9 @@ const maxRanges = 1024
 
 // serveBlob answers GET and HEAD of a blob, ranges included: from the cache, from the fill that is under way, or by a new one.
 func (s *Server) serveBlob(q *request, w *countingWriter, r *http.Request) {
+	if field := r.Header.Get("Range"); field != "" && !strings.HasPrefix(field, "bytes=") {
+		r.Header.Del("Range") // a unit that is not known is ignored (RFC 9110, section 14.2); net/http refuses it
+	}
 	if r.Method == http.MethodHead {
 		s.headBlob(q, w, r)
 		return

@@ -52,7 +52,11 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 
 // refuseRange puts the OCI error body in the place of net/http's plain text.
 func (w *countingWriter) refuseRange() {
-	body := errorBody(codeRangeInvalid, "the range lies outside the blob: Content-Range tells its size")
+	message := "the range lies outside the blob: Content-Range tells its size"
+	if w.Header().Get("Content-Range") == "" {
+		message = "the range is malformed: want one such as bytes=0-99, bytes=100- or bytes=-100"
+	}
+	body := errorBody(codeRangeInvalid, message)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.status = http.StatusRequestedRangeNotSatisfiable
@@ -112,13 +116,19 @@ func (s *Server) finish(q *request, w *countingWriter, r *http.Request, start ti
 			q.err = errClientGone
 		}
 	}
+	if s.ctx.Err() != nil && (cut == http.ErrAbortHandler || errors.Is(q.err, errClientGone)) {
+		q.err = errClosing // which cuts the client off: he did not go
+	}
 	s.logLine(q, r, w.bytes, s.now().Sub(start))
 	if cut != nil {
 		panic(cut)
 	}
 }
 
-var errClientGone = errors.New("the client went away")
+var (
+	errClientGone = errors.New("the client went away")
+	errClosing    = errors.New("entrepot is closing: its --grace was over before this had ended")
+)
 
 // logLine is the one line a request has in the log (CONTRACT: the fields and their names). No header and no query is ever in it.
 func (s *Server) logLine(q *request, r *http.Request, bytes int64, took time.Duration) {

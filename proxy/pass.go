@@ -31,7 +31,7 @@ func (s *Server) pass(q *request, w *countingWriter, r *http.Request, path strin
 	if strings.EqualFold(hostOf(q.host), hubIndex) && !strings.HasPrefix(path, "/v2") {
 		base = &url.URL{Scheme: "https", Host: hubIndex}
 	}
-	s.reverse(q, s.upstream.Bare(s.passing(q, r, base)), func(out *http.Request) {
+	s.reverse(q, s.upstream.Bare(s.passing(q, r, base)), func(h http.Header) { q.leadBack(h, r, base) }, func(out *http.Request) {
 		out.URL.Scheme, out.URL.Host, out.Host = base.Scheme, base.Host, base.Host
 		out.URL.RawQuery = withoutNS(out.URL)
 		if q.kind == kindTags {
@@ -67,11 +67,12 @@ func (s *Server) passUnknown(q *request, w *countingWriter, r *http.Request) {
 		q.refuse(w, http.StatusForbidden, codeDenied, portMessage("plain HTTP leads to port 80 only, not to", r.URL.Host, port))
 		return
 	}
-	s.reverse(q, s.upstream.Bare(s.passing(q, r, r.URL)), func(*http.Request) {}).ServeHTTP(w, r)
+	s.reverse(q, s.upstream.Bare(s.passing(q, r, r.URL)), func(http.Header) {}, func(*http.Request) {}).ServeHTTP(w, r)
 }
 
-// reverse is net/http's own reverse proxy: hop-by-hop fields, trailers, informational answers and flushing are as it does them.
-func (s *Server) reverse(q *request, rt http.RoundTripper, rewrite func(*http.Request)) *httputil.ReverseProxy {
+// reverse is net/http's own reverse proxy: hop-by-hop fields, trailers, informational answers and flushing are as it does them. It has
+// the fields of an answer mended and the request rewritten.
+func (s *Server) reverse(q *request, rt http.RoundTripper, mend func(http.Header), rewrite func(*http.Request)) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Transport:     rt,
 		FlushInterval: -1,
@@ -93,6 +94,7 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, rewrite func(*http.Re
 				resp.StatusCode = http.StatusForbidden
 				resp.Header.Del("Www-Authenticate")
 			}
+			mend(resp.Header)
 			resp.Header.Del("Alt-Svc") // leads past us, to where nobody checks and keeps
 			if q.kind == kindTags || q.kind == kindReferrers {
 				return boundListing(resp)

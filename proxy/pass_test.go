@@ -156,10 +156,18 @@ func TestListings(t *testing.T) {
 			t.Errorf("%s: got %d %s, want upstream's own %d %s", path, a.StatusCode, a.body, direct.StatusCode, direct.body)
 		}
 	}
+	st.world.Host(corp).Heal()
 	for _, w := range ways {
-		st.world.Host(corp).Fault(world.Fault{Kind: world.Status, Status: 404, Body: "404 page not found", Match: func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/referrers/") }})
-		if a := ask(t, st.by(w), "GET", st.url(w, corp, "team/app/referrers/sha256:"+strings.Repeat("0", 64))); a.StatusCode != 404 {
-			t.Errorf("%s: referrers: got %d, want upstream's 404", w, a.StatusCode)
+		for path, code := range map[string]string{
+			"team/app/referrers/sha256:" + strings.Repeat("0", 64): codeUnsupported, "team/app/tags/list": codeNameUnknown, "team/app/other": codeUnsupported,
+		} {
+			st.world.Host(corp).Fault(world.Fault{Kind: world.Status, Status: 404, Body: "404 page not found", Match: func(r *http.Request) bool {
+				return strings.HasSuffix(r.URL.Path, path)
+			}})
+			a := ask(t, st.by(w), "GET", st.url(w, corp, path))
+			if a.StatusCode != 404 || w.door == doorMirror && !strings.Contains(string(a.body), code) {
+				t.Errorf("%s: %s: got %d %s, want upstream's 404, and %s where it is told in words of ours", w, path, a.StatusCode, a.body, code)
+			}
 		}
 	}
 }

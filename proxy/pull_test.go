@@ -151,7 +151,11 @@ func TestTagLifeCycle(t *testing.T) {
 			step("moved and fresh", cacheHit, moved.Digest, 0, 0)
 			st.world.Push(t, ref+"/app:v1", world.Image(t, 1, 50<<10))
 			clock.advance(61 * time.Second)
-			step("moved back", cacheHit, old.Digest, 1, 0)
+			step("moved back", cacheRevalidated, old.Digest, 1, 0)
+			st.world.Push(t, ref+"/app:latest", world.Image(t, 1, 50<<10))
+			url = st.url(w, ref, "app/manifests/latest")
+			step("another tag of what is held", cacheRevalidated, old.Digest, 1, 0)
+			step("the other tag, fresh", cacheHit, old.Digest, 0, 0)
 		})
 	}
 }
@@ -234,9 +238,17 @@ func TestRegistriesWithoutHead(t *testing.T) {
 			st.world.Host(corp).Fault(fault)
 			rt := st.by(way{doorMirror, true})
 			for i, method := range []string{"GET", "GET", "HEAD"} {
+				st.log.reset()
 				a := ask(t, rt, method, st.url(ways[0], corp, "app/manifests/v1"), accepting...)
 				if a.StatusCode != 200 || a.Header.Get("Docker-Content-Digest") != p.Digest || a.Header.Get("Content-Type") != typeOCIManifest {
 					t.Errorf("%d: got %d %v", i, a.StatusCode, a.Header)
+				}
+				want := cacheRevalidated
+				if i == 0 {
+					want = cacheMiss // the bytes came from upstream, though it was for the digest's sake
+				}
+				if got := st.log.await(t, kindManifest, 1)[0].Cache; got != want {
+					t.Errorf("%d: the log says %s, want %s", i, got, want)
 				}
 				clock.advance(2 * time.Minute)
 			}

@@ -43,6 +43,9 @@ func TestShutdownIsNoAnswer(t *testing.T) {
 				if got := <-done; got.err == nil && got.a.err == nil && got.a.StatusCode < 400 {
 					t.Errorf("got %d and %d bytes, politely ended", got.a.StatusCode, len(got.a.body))
 				}
+				if l := c.log.await(t, "", 1)[0]; l.Error != errClosing.Error() {
+					t.Errorf("got %+v, want it to say that entrepot is closing", l)
+				}
 			})
 		}
 	}

@@ -58,4 +58,6 @@ func TestRangeOutside(t *testing.T) {
 		resp, body := st.get(doorMirror, st.mirror("/v2/registry.k8s.io/app/blobs/"+p.Blobs[0]), "Range", span)
 		refusedWith(t, span, resp, string(body), http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, "Content-Range")
 	}
+	resp, body := st.get(doorMirror, st.mirror("/v2/registry.k8s.io/app/blobs/"+p.Blobs[0]), "Range", "bytes=9-x")
+	refusedWith(t, "malformed", resp, string(body), http.StatusRequestedRangeNotSatisfiable, codeRangeInvalid, "such as bytes=0-99")
 }

@@ -46,7 +46,7 @@ func (s *Server) serveTag(q *request, w *countingWriter, r *http.Request) {
 	r, _, done := limit(r, s.waits.whole)
 	defer done()
 	if fresh { // evicted, or just being committed
-		s.fetchTag(q, w, r, held)
+		s.fetchTag(q, w, r, held, cacheHit)
 		return
 	}
 	old := func(word string) bool {
@@ -57,11 +57,11 @@ func (s *Server) serveTag(q *request, w *countingWriter, r *http.Request) {
 	}
 	tag, err := s.lookUp(s.asEverybody(q, r, have, now), r)
 	switch {
-	case err == nil && have && tag.Digest == held.Digest && s.sendTag(q, w, r, tag, cacheRevalidated):
-	case err == nil && s.spares(q, r, tag) && old(cacheStale):
+	case err == nil && have && tag.Digest == held.Digest && s.sendTag(q, w, r, tag.Tag, cacheRevalidated):
+	case err == nil && s.spares(q, r, tag.Tag) && old(cacheStale):
 		q.err = errScarce
 	case err == nil:
-		s.fetchTag(q, w, r, tag)
+		s.fetchTag(q, w, r, tag.Tag, tag.word)
 	case errors.Is(err, errSchema1):
 		s.pass(q, w, r, "/v2/"+q.repo+"/manifests/"+q.ref)
 	case troubled(err) && old(cacheStale):
@@ -163,8 +163,9 @@ func (s *Server) sendTag(q *request, w *countingWriter, r *http.Request, t cache
 	return true
 }
 
-// fetchTag answers from what the tag is now: HEAD from the description, GET by fetching the digest.
-func (s *Server) fetchTag(q *request, w *countingWriter, r *http.Request, t cache.Tag) {
+// fetchTag answers from what the tag is now: HEAD from the description, GET by fetching the digest. If that turns out to be held, by
+// another name perhaps, the log says word.
+func (s *Server) fetchTag(q *request, w *countingWriter, r *http.Request, t cache.Tag, word string) {
 	if r.Method == http.MethodHead && t.Size > 0 {
 		q.cache = cacheMiss
 		w.Header().Set("Cache-Status", "entrepot; fwd=uri-miss")
@@ -179,19 +180,28 @@ func (s *Server) fetchTag(q *request, w *countingWriter, r *http.Request, t cach
 		q.fail(w, r, err)
 		return
 	}
-	q.outcome(w, outcomes[m.outcome])
+	if m.outcome != cache.Hit {
+		word = outcomes[m.outcome]
+	}
+	q.outcome(w, word)
 	sendManifest(w, r, m, m.mediaType)
+}
+
+// current is a tag as upstream says that it is now, and what the log says of its content where that is held.
+type current struct {
+	cache.Tag
+	word string
 }
 
 // lookUp asks upstream what the tag is now and remembers it. Callers with the same method, credential and Accept share a question,
 // which goes on when one of them leaves.
-func (s *Server) lookUp(q *request, r *http.Request) (cache.Tag, error) {
+func (s *Server) lookUp(q *request, r *http.Request) (current, error) {
 	who := s.access.fingerprint(q, r)
 	key := strings.Join([]string{r.Method, q.registry, q.repo, q.ref, strings.Join(r.Header.Values("Accept"), ","), string(who[:]), strconv.FormatBool(q.anonymous)}, "\n")
 	done := s.lookups.DoChan(key, func() (any, error) {
 		t, err := s.askTag(s.ctx, q, r)
-		if err == nil && !s.spares(q, r, t) {
-			s.remember(q, r, t)
+		if err == nil && !s.spares(q, r, t.Tag) {
+			s.remember(q, r, t.Tag)
 		}
 		if err == nil {
 			s.probe(q, q.ref)
@@ -200,24 +210,24 @@ func (s *Server) lookUp(q *request, r *http.Request) (cache.Tag, error) {
 	})
 	select {
 	case res := <-done:
-		return res.Val.(cache.Tag), res.Err
+		return res.Val.(current), res.Err
 	case <-r.Context().Done():
-		return cache.Tag{}, context.Cause(r.Context())
+		return current{}, context.Cause(r.Context())
 	}
 }
 
 // askTag asks by HEAD, which no registry counts as a pull, and by GET where HEAD does not tell the digest.
-func (s *Server) askTag(ctx context.Context, q *request, r *http.Request) (cache.Tag, error) {
+func (s *Server) askTag(ctx context.Context, q *request, r *http.Request) (current, error) {
 	f, err := s.head(ctx, q, r, q.ref)
 	if err == nil && strings.HasPrefix(f.mediaType, typeDockerSchema1) {
-		return cache.Tag{}, errSchema1
+		return current{}, errSchema1
 	}
 	if err == nil && !f.digest.IsZero() && isManifestType(f.mediaType) {
-		return cache.Tag{Digest: f.digest, MediaType: f.mediaType, Size: max(0, f.size), Seen: s.now()}, nil
+		return current{cache.Tag{Digest: f.digest, MediaType: f.mediaType, Size: max(0, f.size), Seen: s.now()}, cacheRevalidated}, nil
 	}
 	var a *answered
 	if err != nil && !(errors.As(err, &a) && headIsNotEnough(a.status, r.Method)) {
-		return cache.Tag{}, err
+		return current{}, err
 	}
 	return s.getTag(ctx, q, r)
 }
@@ -229,25 +239,25 @@ func headIsNotEnough(status int, method string) bool {
 }
 
 // getTag gets the manifest by tag, and names it by what was received: its digest is of the bytes and of nothing that was said.
-func (s *Server) getTag(ctx context.Context, q *request, r *http.Request) (cache.Tag, error) {
+func (s *Server) getTag(ctx context.Context, q *request, r *http.Request) (current, error) {
 	resp, err := s.ask(ctx, q, r, s.question(q, r, http.MethodGet, kindManifest, q.ref))
 	if err != nil {
-		return cache.Tag{}, err
+		return current{}, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
 	if err != nil {
-		return cache.Tag{}, &upstream.Error{Registry: q.registry, Host: resp.Request.URL.Host, Err: err}
+		return current{}, &upstream.Error{Registry: q.registry, Host: resp.Request.URL.Host, Err: err}
 	}
 	t, err := judgeManifest(body, mediaType(resp), digestOf(resp))
 	if err != nil {
-		return cache.Tag{}, &upstream.Error{Registry: q.registry, Host: resp.Request.URL.Host, Err: err}
+		return current{}, &upstream.Error{Registry: q.registry, Host: resp.Request.URL.Host, Err: err}
 	}
 	d, err := s.cfg.Store.Put(body, t)
 	if err != nil {
 		s.log.Warn().Err(err).Msg("a manifest is not kept")
 	}
-	return cache.Tag{Digest: d, MediaType: t, Size: int64(len(body)), Seen: s.now()}, nil
+	return current{cache.Tag{Digest: d, MediaType: t, Size: int64(len(body)), Seen: s.now()}, cacheMiss}, nil
 }
 
 // judgeManifest is what body is. It refuses what has been damaged on the way, since a manifest that is got by tag has nobody else to

@@ -1,0 +1,179 @@
+package proxy
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/entrepot/entrepot/hosts"
+	"github.com/entrepot/entrepot/testdata/world"
+)
+
+// The registry of these tests is known to clients by another address than the one that it is asked at.
+const (
+	movedName = "reg.example.com"
+	movedBase = "https://reg.example.com:6543"
+	plainBase = "http://inner.example.com:6001"
+)
+
+// movedSite is a site with a registry at base, whose answers name it by that.
+func movedSite(t *testing.T, base string) *site {
+	t.Helper()
+	at := httptest.NewUnstartedServer(namesItself{registry.New(registry.Logger(log.New(io.Discard, "", 0))), base})
+	if strings.HasPrefix(base, "https:") {
+		at.StartTLS()
+	} else {
+		at.Start()
+	}
+	t.Cleanup(at.Close)
+	st := newSite(t, func(c *Config) {
+		table, err := hosts.New([]hosts.Registry{{Name: movedName + ":6543", Hosts: []string{movedName, movedName + ":80"}, Upstream: base}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Table = table
+		if at.Certificate() != nil {
+			c.UpstreamRoots.AddCert(at.Certificate())
+		}
+	})
+	u, _ := url.Parse(base)
+	st.cut.Store(u.Hostname(), at.Listener.Addr().String())
+	return st
+}
+
+// namesItself is a registry that tells where to go on by whole URLs, as distribution's does with http.host set and Harbor does.
+type namesItself struct {
+	http.Handler
+	base string
+}
+
+func (n namesItself) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, "/tags/list") {
+		rw.Header().Set("Link", "<"+n.base+`/v2/team/app/tags/list?last=b&n=2>; rel="next"`)
+	}
+	n.Handler.ServeHTTP(&wholeLocation{rw, n.base}, r)
+}
+
+type wholeLocation struct {
+	http.ResponseWriter
+	base string
+}
+
+func (w *wholeLocation) WriteHeader(status int) {
+	if at := w.Header().Get("Location"); strings.HasPrefix(at, "/") {
+		w.Header().Set("Location", w.base+at)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// origins remembers who answered a client, which tries TLS first where it need not be.
+type origins struct {
+	http.RoundTripper
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (o *origins) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := o.RoundTripper.RoundTrip(r)
+	if err == nil {
+		o.mu.Lock()
+		o.seen[r.URL.Scheme+"://"+r.URL.Host] = true
+		o.mu.Unlock()
+	}
+	return resp, err
+}
+
+// TestPushGoesOnHere: a client whose registry tells where an upload goes on by its address upstream stays at the door that it came by,
+// by the name that it has a login for.
+func TestPushGoesOnHere(t *testing.T) {
+	for _, base := range []string{movedBase, plainBase} {
+		for _, w := range []way{{doorProxy, true}, {doorProxy, false}, {doorTLS, true}, {doorHTTP, true}} {
+			t.Run(base+" "+w.String(), func(t *testing.T) {
+				st := movedSite(t, base)
+				ref := movedName + "/team/app:v1"
+				by := &origins{RoundTripper: st.by(w), seen: map[string]bool{}}
+				img := world.Image(t, 2, 300<<10, 10<<10)
+				if err := remote.Write(st.name(w.door, ref), img, remote.WithTransport(by), remote.WithContext(t.Context())); err != nil {
+					t.Fatalf("push: %v\n%s", err, st.log)
+				}
+				want := strings.TrimSuffix(st.url(w, movedName, ""), "/v2/")
+				if len(by.seen) != 1 || !by.seen[want] {
+					t.Errorf("the client went to %v, want %s only", by.seen, want)
+				}
+				if n := len(st.log.requests(kindUpload)); n < 6 {
+					t.Errorf("got %d lines of uploads, want POST, PATCH and PUT of each layer\n%s", n, st.log)
+				}
+				a := ask(t, st.by(w), "GET", st.url(w, movedName, "team/app/tags/list"))
+				next, err := url.Parse(want + "/v2/team/app/tags/list")
+				if err != nil {
+					t.Fatal(err)
+				}
+				target, _, _ := strings.Cut(strings.TrimPrefix(a.Header.Get("Link"), "<"), ">")
+				if next, err = next.Parse(target); err != nil || next.String() != want+"/v2/team/app/tags/list?last=b&n=2" {
+					t.Errorf("the Link leads to %s, %v, want it at %s", next, err, want)
+				}
+			})
+		}
+	}
+}
+
+// TestPlainPushByProxyGoesOnHere: the same where the proxy is asked by an absolute http URL.
+func TestPlainPushByProxyGoesOnHere(t *testing.T) {
+	st := movedSite(t, movedBase)
+	resp, body := st.do(doorProxy, "POST", "http://"+movedName+"/v2/team/app/blobs/uploads/")
+	if at := resp.Header.Get("Location"); resp.StatusCode != 202 || !strings.HasPrefix(at, "http://"+movedName+"/v2/") {
+		t.Errorf("got %d %s, Location %q, want it at http://%s", resp.StatusCode, body, at, movedName)
+	}
+}
+
+// TestLinkOfPrivateListing: by the mirror door a client with a credential of its own is led on there too.
+func TestLinkOfPrivateListing(t *testing.T) {
+	st := movedSite(t, movedBase)
+	if err := remote.Write(st.name(doorProxy, movedName+"/team/app:v1"), world.Image(t, 2, 1000), remote.WithTransport(st.transport(doorProxy))); err != nil {
+		t.Fatal(err)
+	}
+	path := "/v2/" + movedName + "/team/app/tags/list"
+	a := ask(t, st.transport(doorMirror), "GET", st.mirror(path), "Authorization", "Bearer x")
+	if link := a.Header.Get("Link"); a.StatusCode != 200 || link != "<"+path+`?last=b&n=2>; rel="next"` {
+		t.Errorf("got %d, Link %s, want it to lead to %s", a.StatusCode, link, path)
+	}
+}
+
+// TestMoved: what names the registry as it is asked is moved, whatever else there is stays to the last byte.
+func TestMoved(t *testing.T) {
+	own := &url.URL{Scheme: "https", Host: movedName}
+	for _, row := range []struct{ base, target, want string }{
+		{movedBase, movedBase + "/v2/a%2Fb/?_state=A%2BB+c&x", "https://" + movedName + "/v2/a%2Fb/?_state=A%2BB+c&x"},
+		{movedBase, "https://REG.example.com:6543/v2/", "https://" + movedName + "/v2/"},
+		{movedBase, "//reg.example.com:6543/v2/", "https://" + movedName + "/v2/"},
+		{"https://a.example.com", "https://a.example.com:443/v2/", "https://" + movedName + "/v2/"},
+		{"http://a.example.com:80", "http://a.example.com/v2/", "https://" + movedName + "/v2/"},
+		{movedBase, "https://bucket.storage.example.com/x?Signature=abc%2F", ""},
+		{movedBase, "https://reg.example.com/v2/", ""},
+		{movedBase, "http://reg.example.com:6543/v2/", ""},
+		{movedBase, "https://ada:secret@reg.example.com:6543/v2/", ""},
+		{movedBase, "/v2/a//b", ""},
+		{movedBase, "", ""},
+		{movedBase, "https://%zz/", ""},
+	} {
+		base, err := url.Parse(row.base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := row.want
+		if want == "" {
+			want = row.target
+		}
+		if got := moved(row.target, base, own); got != want {
+			t.Errorf("%s of %s: got %s, want %s", row.target, row.base, got, want)
+		}
+	}
+}
