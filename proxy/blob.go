@@ -172,6 +172,7 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 		out.WriteHeader(http.StatusOK)
 		io.Copy(out, b)
 	} else {
+		w.ranged = true
 		http.ServeContent(out, r, "", time.Time{}, b.ReadSeekCloser)
 	}
 	if err := b.Err(); err != nil {

@@ -19,13 +19,14 @@ type countingWriter struct {
 	gone   bool // the client took no more
 	chunk  bool // the client is known to take a chunk of this and no more, see chunks
 
+	ranged bool  // a 416 is net/http's, and not upstream's
 	secure bool  // inside TLS
 	watch  watch // over a client that takes nothing
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *countingWriter) WriteHeader(status int) {
-	if status == http.StatusRequestedRangeNotSatisfiable && w.status == 0 {
+	if status == http.StatusRequestedRangeNotSatisfiable && w.status == 0 && w.ranged {
 		w.refuseRange()
 		return
 	}

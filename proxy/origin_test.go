@@ -134,6 +134,16 @@ func TestPlainPushByProxyGoesOnHere(t *testing.T) {
 	}
 }
 
+// TestChunkOutOfOrder: what the registry says of a chunk of an upload that is not the next one comes as it was said.
+func TestChunkOutOfOrder(t *testing.T) {
+	st := movedSite(t, movedBase)
+	by := st.by(way{doorProxy, true})
+	a := ask(t, by, "POST", "https://"+movedName+"/v2/team/app/blobs/uploads/")
+	if a = ask(t, by, "PATCH", a.Header.Get("Location"), "Content-Range", "5-9"); a.StatusCode != 416 || !strings.Contains(string(a.body), "BLOB_UPLOAD_UNKNOWN") {
+		t.Errorf("got %d %s, want the registry's 416", a.StatusCode, a.body)
+	}
+}
+
 // TestLinkOfPrivateListing: by the mirror door a client with a credential of its own is led on there too.
 func TestLinkOfPrivateListing(t *testing.T) {
 	st := movedSite(t, movedBase)
