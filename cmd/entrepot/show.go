@@ -14,6 +14,7 @@ import (
 )
 
 func (p program) configCheck(_ sources, c config) error {
+	p.warn(c.volumeCautions())
 	// No CA, or one that only the server may look at, is no fault of the configuration.
 	if now, err := ca.Look(c.caConfig()); err == nil {
 		table, err := c.table()
