@@ -254,6 +254,7 @@ func TestFullVolume(t *testing.T) {
 		wantIdle(t, s)
 		wantHit(t, s, up)
 	}
+	evictions := s.Counts().Evictions.Load()
 	up := newUpstream(12 << 20)
 	gate := make(chan struct{})
 	up.before = holdAt(1<<20, gate)
@@ -268,6 +269,9 @@ func TestFullVolume(t *testing.T) {
 	wantIdle(t, s)
 	if got := s.Counts().Uncached.Load(); got != 1 {
 		t.Errorf("counted %d uncached, want 1", got)
+	}
+	if got := s.Counts().Evictions.Load(); got != evictions {
+		t.Errorf("%d were evicted for what is larger than the volume", got-evictions)
 	}
 	d, err := s.Put([]byte("still alive"), "")
 	if err != nil || !s.Has(d) {

@@ -57,12 +57,14 @@ func (f *fill) keep(p []byte, pos int64) error {
 	return nil
 }
 
-// write writes p at pos. A full disk gets a second chance after an eviction.
+// write writes p at pos. A full disk gets a second chance after an eviction, if that can make room for the rest too.
 func (f *fill) write(p []byte, pos int64) error {
 	_, err := f.file.WriteAt(p, pos)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		f.store.free(f.store.minFree + f.store.index.owed.Load() + piece)
-		_, err = f.file.WriteAt(p, pos)
+		if n := f.store.minFree + f.store.index.owed.Load() + piece; f.store.index.canFree(n) {
+			f.store.free(n)
+			_, err = f.file.WriteAt(p, pos)
+		}
 	}
 	if err != nil {
 		return &diskError{err}

@@ -25,6 +25,9 @@ type index struct {
 	stuck   int64 // entries whose file could not be deleted
 	scanned bool  // all that an earlier process left is here
 
+	stuckBytes int64        // of the entries that are stuck
+	leaving    atomic.Int64 // bytes of victims that are not deleted yet
+
 	limit    int64
 	taken    int64               // promised to fills under way
 	owed     atomic.Int64        // the part of taken that is not on disk yet
@@ -141,6 +144,9 @@ func (x *index) resize(e *entry, size int64) {
 	if e.pins > 0 {
 		x.pinned += size - e.size
 	}
+	if e.stuck {
+		x.stuckBytes += size - e.size
+	}
 	e.size = size
 }
 
@@ -157,6 +163,7 @@ func (x *index) hold(d Digest, size int64) {
 	if e.stuck {
 		e.stuck = false
 		x.stuck--
+		x.stuckBytes -= e.size
 	}
 	if e.pins == 0 {
 		x.pinned += size
@@ -218,6 +225,7 @@ func (x *index) forget(i uint32) {
 	}
 	if e.stuck {
 		x.stuck--
+		x.stuckBytes -= e.size
 	}
 	*e = entry{newer: x.vacant}
 	x.vacant = i

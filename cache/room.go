@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -18,10 +20,15 @@ const (
 // lowWater is where eviction stops, in percent of the limit: a little under it, so that not every new object pays for a removal.
 const lowWater = 98
 
-// admit promises size bytes to a transfer and makes room for them, within the limit and above the floor of free space.
+// admit promises size bytes to a transfer and makes room for them, within the limit and above the floor of free space. Where that
+// cannot be, nothing is evicted for it.
 func (s *Store) admit(size int64) error {
-	if !s.index.reserve(size) {
-		return fmt.Errorf("no room for %d bytes within %d, what is being read and filled counted", size, s.index.usage().Limit)
+	free, err := s.disk.free(s.dir.dir)
+	if err != nil {
+		free = math.MaxInt64 // the write will tell
+	}
+	if err := s.index.reserve(size, free, s.minFree); err != nil {
+		return err
 	}
 	s.sweep()
 	for range 2 {
@@ -31,11 +38,46 @@ func (s *Store) admit(size int64) error {
 		}
 		s.free(short)
 	}
-	if short := s.shortage(); short > 0 {
+	if short := s.shortage(); short > 0 { // something else fills the volume meanwhile, or something cannot be deleted
 		s.index.release(size, size)
-		return fmt.Errorf("%d bytes would leave the volume %d short of its free-space floor of %d", size, short, s.minFree)
+		return fmt.Errorf("%w for %s: the volume has %s less than that and its floor of %s (--min-free)",
+			errNoRoom, inUnits(size), inUnits(short), inUnits(s.minFree))
 	}
 	return nil
+}
+
+// errNoRoom is of content that is not kept, though the disk is in order.
+var errNoRoom = errors.New("no room")
+
+// tight keeps a store without room from saying so at each request; [Counts] have them all.
+type tight struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+const tightEvery = time.Minute
+
+// due tells whether it is time to say it again, which is noted.
+func (t *tight) due(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now.Sub(t.last) < tightEvery {
+		return false
+	}
+	t.last = now
+	return true
+}
+
+// inUnits is a number of bytes for people.
+func inUnits(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	size, unit := float64(n)/(1<<10), 0
+	for ; size >= 1<<10 && unit < len("KMGTPE")-1; unit++ {
+		size /= 1 << 10
+	}
+	return fmt.Sprintf("%.1f %ciB", size, "KMGTPE"[unit])
 }
 
 // shortage is by how much the volume's free space is below the floor, once all that was promised is written.
@@ -45,6 +87,25 @@ func (s *Store) shortage() int64 {
 		return 0 // the write will tell
 	}
 	return s.minFree + s.index.owed.Load() - free
+}
+
+// floorEvery is how often the free space is looked at, one system call.
+const floorEvery = 10 * time.Second
+
+// keepFloor gives up what is held when something else fills the volume below its floor, until Close.
+func (s *Store) keepFloor() {
+	tick := time.NewTicker(floorEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if short := s.shortage(); short > 0 {
+				s.free(short)
+			}
+		case <-s.ctx.Done():
+			return
+		}
+	}
 }
 
 // sweep removes what the limit has no room for.
@@ -67,6 +128,7 @@ func (s *Store) evict(victims []object) {
 	for _, o := range victims {
 		d := o.digest()
 		err := s.unlink(d)
+		s.index.leaving.Add(-o.size)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.counts.DeleteFailures.Add(1)
 			s.index.stick(o)
@@ -132,17 +194,35 @@ func (s *Store) onDisk(d Digest) bool {
 	return err == nil
 }
 
-// reserve promises size bytes before they are written, so that many fills at once do not pass the limit together. False means
-// that even without all that may be evicted there is no room.
-func (x *index) reserve(size int64) bool {
+// reserve promises size bytes before they are written, so that many fills at once do not pass the limit together, nor what the volume
+// has: free bytes, of which floor stay free. An error means that even without all that may be evicted there is no room; it changes
+// nothing.
+func (x *index) reserve(size, free, floor int64) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.taken+x.pinned+size > x.limit {
-		return false
+		return fmt.Errorf("%w for %s: the cache may hold %s (--max-size), and %s of it are being read and filled",
+			errNoRoom, inUnits(size), inUnits(x.limit), inUnits(x.taken+x.pinned))
+	}
+	if owed := x.owed.Load(); floor+owed+size-x.evictable() > free {
+		return fmt.Errorf("%w for %s: the volume has %s free, %s more could be evicted, others are owed %s, and the floor is %s (--min-free)",
+			errNoRoom, inUnits(size), inUnits(free), inUnits(x.evictable()), inUnits(owed), inUnits(floor))
 	}
 	x.taken += size
 	x.owed.Add(size)
-	return true
+	return nil
+}
+
+// evictable is what the volume gets back at most when all goes that nobody reads, what is just going counted. The caller holds mu.
+func (x *index) evictable() int64 {
+	return x.bytes - x.pinned - x.stuckBytes + x.left + x.leaving.Load()
+}
+
+// canFree tells whether evictions can give back n bytes.
+func (x *index) canFree(n int64) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.evictable() >= n
 }
 
 // release takes a promise of size bytes back, owed of which were not written.
@@ -171,6 +251,7 @@ func (x *index) victims(need int64) []object {
 			if !e.stuck {
 				need -= e.size
 			}
+			x.leaving.Add(e.size)
 			x.forget(i)
 		}
 		i = next
@@ -188,6 +269,7 @@ func (x *index) stick(o object) {
 	i := x.insert(o.digest(), o.size)
 	x.at(i).used, x.at(i).stuck = uint32(o.used), true
 	x.stuck++
+	x.stuckBytes += o.size
 	x.link(i, 0, x.at(0).newer)
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -113,6 +114,128 @@ func TestFreeSpaceFloor(t *testing.T) {
 		}
 	}
 	wantIdle(t, s)
+}
+
+// smallVolume is a store on a volume of 10 MiB of which 4 MiB are to stay free, with 5 objects of 1 MiB each and others' files of as
+// many bytes as others says.
+func smallVolume(t *testing.T, cfg Config, others *atomic.Int64) (s *Store, held []*upstream) {
+	t.Helper()
+	disk := realDisk()
+	disk.free = func(string) (int64, error) {
+		u := s.index.usage()
+		return 10<<20 - others.Load() - u.Bytes - u.Partials - (u.Reserved - s.index.owed.Load()), nil
+	}
+	cfg.MaxSize, cfg.MinFree = 1<<40, 4<<20
+	s = openFaulty(t, disk, t.TempDir(), cfg)
+	<-s.scanned
+	for i := range 5 {
+		up := newUpstream(1<<20 - i)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
+		wantWhole(t, up, b, err)
+		s.work.Wait()
+		held = append(held, up)
+	}
+	return s, held
+}
+
+// A volume that others have filled: the whole cache was evicted for a layer that could not be kept all the same.
+func TestNothingIsEvictedInVain(t *testing.T) {
+	var others atomic.Int64
+	said := &reports{}
+	s, held := smallVolume(t, Config{Report: said.add}, &others)
+	wantKept := func(up *upstream, outcome Outcome, evictions int64) {
+		t.Helper()
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
+		wantWhole(t, up, b, err)
+		s.work.Wait()
+		if got := s.Counts().Evictions.Load(); b.Outcome != outcome || got != evictions {
+			t.Errorf("got outcome %v and %d evictions, want %v and %d", b.Outcome, got, outcome, evictions)
+		}
+	}
+	others.Store(3 << 20) // 3 MiB would be left of 10 if all went
+	wantKept(newUpstream(3<<20+1), Uncached, 0)
+	if got, want := said.all()[0], "no room for 3.0 MiB: the volume has 2.0 MiB free, 5.0 MiB more could be evicted, others are owed 0 B, "+
+		"and the floor is 4.0 MiB (--min-free)"; !strings.HasSuffix(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	reader, err := s.Lookup(held[4].digest())
+	check(t, err)
+	wantKept(newUpstream(5<<19), Uncached, 0) // what is being read cannot go
+	check(t, reader.Close())
+	wantKept(newUpstream(5<<19), Miss, 5)
+	wantIdle(t, s)
+}
+
+// What fills the volume while nothing is fetched meets the floor too, and what is held makes way for it, as far as it has to.
+func TestFloorIsKeptBetweenFills(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var others atomic.Int64
+		s, held := smallVolume(t, Config{}, &others)
+		check(t, s.index.reserve(1<<20, 1<<40, 0)) // a transfer under way has not written that yet
+		time.Sleep(floorEvery)
+		synctest.Wait()
+		if got := s.Usage().Objects; got != 5 {
+			t.Errorf("%d objects are held, want all 5 while there is room", got)
+		}
+		others.Store(2 << 20)
+		time.Sleep(floorEvery)
+		synctest.Wait()
+		for i, up := range held {
+			if got, want := s.Has(up.digest()), i >= 2; got != want {
+				t.Errorf("object %d is held: %v, want %v", i, got, want)
+			}
+		}
+		s.Close()
+	})
+}
+
+// A client that comes again and again for what there is no room for must not fill the log.
+func TestNoRoomIsSaidOnceAMinute(t *testing.T) {
+	said := &reports{}
+	s := open(t, t.TempDir(), Config{MaxSize: 1 << 20, Report: said.add})
+	s.work.Wait()
+	clock := time.Now()
+	s.now = func() time.Time { return clock }
+	for i, want := range []int{1, 1, 2} {
+		up := newUpstream(2 << 20)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
+		wantWhole(t, up, b, err)
+		s.work.Wait()
+		if got := said.all(); len(got) != want || !strings.Contains(got[0], "no room for 2.0 MiB: the cache may hold 1.0 MiB (--max-size)") {
+			t.Errorf("after %d: got %q, want %d lines", i+1, got, want)
+		}
+		clock = clock.Add(tightEvery / 2)
+	}
+	if got := s.Counts().Uncached.Load(); got != 3 {
+		t.Errorf("counted %d, want 3", got)
+	}
+}
+
+// Of two that do not fit together one is kept: neither is refused for the sake of the other.
+func TestFillsShareTheVolume(t *testing.T) {
+	var others atomic.Int64
+	s, _ := smallVolume(t, Config{}, &others)
+	gate := make(chan struct{})
+	var got []Outcome
+	var blobs []*Blob
+	for i := range 2 {
+		up := newUpstream(4<<20 + i)
+		up.before = holdAt(100<<10, gate)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
+		check(t, err)
+		got, blobs = append(got, b.Outcome), append(blobs, b)
+	}
+	close(gate)
+	for _, b := range blobs {
+		mustRead(t, b, nil)
+	}
+	wantIdle(t, s)
+	if got[0] != Miss || got[1] != Uncached {
+		t.Errorf("got %v, want the first kept and the second not", got)
+	}
+	if got, want := s.Usage().Objects, int64(3); got != want { // 3 of 5 had to go for it
+		t.Errorf("%d objects are held, want %d", got, want)
+	}
 }
 
 // distribution#4957: a delete that failed was forgotten and the disk never shrank.

@@ -25,13 +25,13 @@ import (
 type Config struct {
 	// MaxSize bounds the bytes of all content, partials and promised bytes included. Zero means 80 % of the volume.
 	MaxSize int64
-	// MinFree is how many bytes of the volume are left free, whatever MaxSize says. Zero means 1 GiB or 2 % of the volume,
-	// whichever is smaller; a negative value means no floor.
+	// MinFree is how many bytes of the volume are left free, whatever MaxSize says: what is held makes way within 10 seconds when
+	// something else fills the volume. Zero means 1 GiB or 2 % of the volume, whichever is smaller; a negative value means no floor.
 	MinFree int64
 	// IdleTimeout is how long a transfer may bring no byte before it is broken off and resumed. Zero means 60 seconds.
 	IdleTimeout time.Duration
 	// Report is told what the store could not do and lived with: a file that could not be written, a damaged one that was dropped.
-	// Nil means silence. It is called from several goroutines.
+	// That there is no room is told once a minute. Nil means silence. It is called from several goroutines.
 	Report func(what string, err error)
 }
 
@@ -63,6 +63,7 @@ type Store struct {
 	probed    *lru.Cache[Digest, probed]
 	report    func(string, error)
 	minFree   int64
+	tight     tight
 	idle      time.Duration
 	stretches stretches
 	notePause time.Duration // of a fill between two notes
@@ -76,6 +77,7 @@ type Store struct {
 	ctx    context.Context // of all fills; ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup // fills, the scan and checks; Close waits for them
+	upkeep sync.WaitGroup // keepFloor, which goes on until Close
 
 	mu       sync.Mutex
 	fills    map[Digest]*fill
@@ -127,6 +129,7 @@ func openOn(disk disk, dir string, cfg Config) (*Store, error) {
 	s.index = newIndex(cfg.MaxSize, func() time.Time { return s.now() })
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.work.Go(s.scan)
+	s.upkeep.Go(s.keepFloor)
 	return s, nil
 }
 
@@ -137,6 +140,7 @@ func (s *Store) Close() error {
 	s.cancel() // under the lock, so that nothing begins that Wait would not see
 	s.mu.Unlock()
 	s.work.Wait()
+	s.upkeep.Wait()
 	return nil
 }
 

@@ -337,7 +337,9 @@ func (f *fill) settle(err error) {
 // giveUp notes that content could not be kept, once for all who read it.
 func (s *Store) giveUp(d Digest, err error) {
 	s.counts.Uncached.Add(1)
-	s.report("keep "+d.String(), err)
+	if !errors.Is(err, errNoRoom) || s.tight.due(s.now()) {
+		s.report("keep "+d.String(), err)
+	}
 	s.removePartial(d)
 	if !s.onDisk(d) {
 		s.disk.remove(s.dir.meta(d))

@@ -15,6 +15,7 @@ func (c config) check(bad *problems) {
 	if c.DataDir == "" && c.was("data-dir") == "" { // else what was said has been refused
 		bad.add(c.from("data-dir"), "there is no home directory to put it in", "name a directory with --data-dir DIR or ENTREPOT_DATA_DIR")
 	}
+	c.checkVolume(bad)
 	c.checkDoors(bad)
 	c.checkCA(bad)
 	c.checkFiles(bad)

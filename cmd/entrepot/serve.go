@@ -45,6 +45,9 @@ func (p program) serve(s sources, c config) error {
 		return err
 	}
 	p.announce(c, h, doors, log)
+	for _, text := range c.volumeCautions() {
+		log.Warn().Msg(text)
+	}
 	daily := time.NewTicker(24 * time.Hour)
 	defer daily.Stop()
 	w := watch{

@@ -116,8 +116,8 @@ func runSettings() []setting {
 			set: parsed(func(c *config) *size { return &c.MaxSize }, parseSize),
 		},
 		{
-			name: "min-free", usage: "`SIZE` of the volume, or share, that is left free whatever else fills it", absent: "1GiB, or 2% of a small volume",
-			set: parsed(func(c *config) *size { return &c.MinFree }, parseSize),
+			name: "min-free", usage: "`SIZE` of the volume, or share, kept free, within 10 seconds, whatever else fills it; 0 is no floor",
+			absent: "1GiB, or 2% of a small volume", set: parsed(func(c *config) *size { return &c.MinFree }, parseFloor),
 		},
 		{
 			name: "manifest-ttl", usage: "`DURATION` for which a tag is served without asking upstream", preset: []string{"1m"},

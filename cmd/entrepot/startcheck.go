@@ -11,6 +11,7 @@ func (p program) configCheck(_ sources, c config) error {
 	if err := c.checkStart(); err != nil {
 		return err
 	}
+	p.warn(c.volumeCautions())
 	// There may be none yet.
 	if now, err := ca.Look(c.caConfig()); err == nil {
 		table, err := c.table()

@@ -49,8 +49,11 @@ func parseSize(text string) (size, error) {
 	if m == nil {
 		return size{}, bad
 	}
+	if isZero(m[1]) {
+		return size{}, fault{"a size above 0, such as 50GiB, or a share of the volume such as 80%", "nothing could be kept in it"}
+	}
 	n, err := strconv.ParseFloat(m[1], 64)
-	if err != nil || n == 0 {
+	if err != nil {
 		return size{}, bad
 	}
 	if m[2] == "%" {
@@ -65,6 +68,8 @@ func parseSize(text string) (size, error) {
 	}
 	return size{bytes: int64(n * unit)}, nil
 }
+
+func isZero(number string) bool { return strings.Trim(number, "0.") == "" }
 
 var daysPattern = regexp.MustCompile(`^([0-9]+)d(.*)$`)
 

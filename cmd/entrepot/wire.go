@@ -8,7 +8,6 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/rs/zerolog"
 
@@ -224,16 +223,4 @@ func (c config) upstreamRoots() (*x509.CertPool, error) {
 		}
 	}
 	return pool, nil
-}
-
-// of is the size in bytes, for a cache in dir.
-func (s size) of(dir string) (int64, error) {
-	if s.percent == 0 {
-		return s.bytes, nil
-	}
-	var volume syscall.Statfs_t
-	if err := syscall.Statfs(dir, &volume); err != nil {
-		return 0, withHint("say it as a size: --max-size 50GiB", "%s does not tell how big its volume is: %w", dir, err)
-	}
-	return int64(float64(volume.Blocks) * float64(volume.Bsize) / 100 * s.percent), nil
 }
