@@ -12,9 +12,7 @@ import (
 // check looks for what is wrong between settings, and in the files they name. It opens no port and
 // writes nothing.
 func (c config) check(bad *problems) {
-	if c.DataDir == "" && c.was("data-dir") == "" { // else what was said has been refused
-		bad.add(c.from("data-dir"), "there is no home directory to put it in", "name a directory with --data-dir DIR or ENTREPOT_DATA_DIR")
-	}
+	c.checkDataDir(bad)
 	c.checkVolume(bad)
 	c.checkDoors(bad)
 	c.checkCA(bad)
@@ -31,6 +29,18 @@ func (c config) check(bad *problems) {
 		for _, e := range parts(err) {
 			bad.add(c.from("registry"), e.Error(), "")
 		}
+	}
+}
+
+// checkDataDir says why there is no data directory, unless what was said has been refused before.
+func (c config) checkDataDir(bad *problems) {
+	from := c.from("data-dir")
+	switch {
+	case c.DataDir != "" || c.was("data-dir") != "":
+	case from.rank > byDefault:
+		bad.add(from, "is empty", "name a directory, or leave it out for the default")
+	default:
+		bad.add(from, "there is no home directory to put it in", "name a directory with --data-dir DIR or ENTREPOT_DATA_DIR")
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/entrepot/entrepot/cache"
 )
 
 // openDataDir makes the directory, tries to write in it, since every later error about it would come
@@ -33,14 +35,52 @@ func openDataDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
+// notWritable is the error err about the data directory with what there is to be done about it.
 func notWritable(dir string, err error) error {
-	hint := fmt.Sprintf("let user %d write there, or choose another directory with --data-dir DIR (ENTREPOT_DATA_DIR)", os.Geteuid())
-	if info, statErr := os.Stat(dir); statErr == nil {
-		if owner, ok := ownerOf(info); ok && owner != os.Geteuid() {
-			hint = fmt.Sprintf("it belongs to user %d: run this as that user, or %s", owner, hint)
-		}
+	at := nearestThere(dir)
+	switch info, statErr := os.Stat(at); {
+	case statErr != nil || info.IsDir():
+		return withHint(letWrite(), "data directory %s is not writable: %w%s", dir, err, whose(err))
+	case at == dir:
+		return withHint(anotherDir, "data directory %s is a file, want a directory", dir)
 	}
-	return withHint(hint, "data directory %s is not writable: %w", dir, err)
+	return withHint(anotherDir, "data directory %s cannot be made: %s is a file, want a directory", dir, at)
+}
+
+const anotherDir = "choose another directory with --data-dir DIR (ENTREPOT_DATA_DIR)"
+
+func letWrite() string {
+	return fmt.Sprintf("let user %d write there, or %s", os.Geteuid(), anotherDir)
+}
+
+// whose is said behind an error about rights: of what is in the way its owner and mode.
+func whose(err error) string {
+	var about *fs.PathError
+	if !errors.Is(err, fs.ErrPermission) || !errors.As(err, &about) {
+		return ""
+	}
+	at := nearestThere(about.Path)
+	info, statErr := os.Stat(at)
+	if statErr != nil {
+		return ""
+	}
+	owner, ok := ownerOf(info)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf(" (%s belongs to user %d and has mode %04o)", at, owner, info.Mode().Perm())
+}
+
+// openStore opens the cache in a data directory.
+func openStore(dataDir string, cfg cache.Config) (*cache.Store, error) {
+	store, err := cache.Open(filepath.Join(dataDir, "cache"), cfg)
+	switch {
+	case err == nil:
+		return store, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, withHint(letWrite(), "%w%s", err, whose(err))
+	}
+	return nil, withHint("the cache holds nothing that cannot be pulled again: with --data-dir another place can be tried", "%w", err)
 }
 
 var errInUse = errors.New("is used by another entrepot")

@@ -7,6 +7,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -29,9 +30,12 @@ type program struct {
 	stdout, stderr io.Writer
 }
 
-// run returns the exit code: 0, or 1 after the reason was told on stderr.
+// run returns the exit code: 0, 1 after the reason was told on stderr, or 2 when all went well but verify has found damage.
 func (p program) run(args []string) int {
-	if err := p.app().Run(args); err != nil {
+	switch err := p.app().Run(args); {
+	case errors.Is(err, errDamage):
+		return 2
+	case err != nil:
 		report(p.stderr, err)
 		return 1
 	}

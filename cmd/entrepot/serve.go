@@ -44,6 +44,9 @@ func (p program) serve(s sources, c config) error {
 	if err != nil {
 		return err
 	}
+	if err := noteAdminAddress(c.DataDir, doors[adminDoor]); err != nil {
+		return errors.Join(err, h.store.Close())
+	}
 	p.announce(c, h, doors, log)
 	for _, text := range c.volumeCautions() {
 		log.Warn().Msg(text)

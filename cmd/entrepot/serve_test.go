@@ -108,9 +108,14 @@ func TestRefused(t *testing.T) {
 			[]string{"entrepot: proxy door: 192.0.2.1:3128 is no address of this machine", "hint: choose another address with --proxy-listen"},
 		},
 		{
-			"data directory", nil, append([]string{"serve", "--data-dir", notDir + "/data"}, off...),
-			[]string{"entrepot: data directory " + notDir + "/data is not writable", "hint: let user", "--data-dir DIR"},
+			"data directory in a file", nil, append([]string{"serve", "--data-dir", notDir + "/data/dir"}, off...),
+			[]string{"entrepot: data directory " + notDir + "/data/dir cannot be made: " + notDir + " is a file, want a directory\n", "hint: choose another directory with --data-dir DIR"},
 		},
+		{
+			"data directory that is a file", nil, append([]string{"serve", "--data-dir", notDir}, off...),
+			[]string{"entrepot: data directory " + notDir + " is a file, want a directory\n", "hint: choose another directory with --data-dir DIR"},
+		},
+		{"no data directory", nil, []string{"serve", "--data-dir", ""}, []string{"entrepot: --data-dir: is empty\n", "hint: name a directory, or leave it out"}},
 		{"no CA yet", nil, []string{"ca", "show", "--data-dir", notDir}, []string{"entrepot: read CA certificate: open"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

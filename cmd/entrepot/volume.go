@@ -57,8 +57,9 @@ func (c config) checkVolume(bad *problems) {
 	if err != nil || floor < volume {
 		return
 	}
-	what := fmt.Sprintf("got %q, want less than the %s of the volume that %s lies on", c.was("min-free"), humanBytes(float64(volume)), c.DataDir)
-	bad.add(c.from("min-free"), what, "it stays free, so nothing would ever be kept; 0 is no floor at all")
+	bad.add(c.from("min-free"),
+		fmt.Sprintf("got %q, want less than the %s of the volume that %s lies on", c.was("min-free"), humanBytes(float64(volume)), c.DataDir),
+		"it stays free, so nothing would ever be kept; 0 is no floor at all")
 }
 
 // volumeCautions say what an operator may not expect of his volume.

@@ -42,11 +42,11 @@ func openHouse(c config, log zerolog.Logger) (*house, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := cache.Open(filepath.Join(c.DataDir, "cache"), cache.Config{MaxSize: limit, MinFree: free, Report: func(what string, err error) {
+	store, err := openStore(c.DataDir, cache.Config{MaxSize: limit, MinFree: free, Report: func(what string, err error) {
 		log.Warn().Err(err).Msg("cache: " + what)
 	}})
 	if err != nil {
-		return nil, withHint("the cache holds nothing that cannot be pulled again: with --data-dir another place can be tried", "%w", err)
+		return nil, err
 	}
 	h := &house{authority: authority, store: store}
 	if err := h.openServer(c, log); err != nil {
