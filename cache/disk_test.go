@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -278,4 +280,38 @@ func TestFullVolume(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 	s.Close()
+}
+
+// What others write to a real volume is seen there: nothing goes in vain, and what must go for the floor does.
+func TestVolumeThatOthersFill(t *testing.T) {
+	if !mounts.Own(t) {
+		return
+	}
+	dir := t.TempDir()
+	check(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"))
+	t.Cleanup(func() { unix.Unmount(dir, 0) })
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, filepath.Join(dir, "cache"), Config{MaxSize: 1 << 30, MinFree: 2 << 20})
+		defer s.Close()
+		for i := range 5 {
+			up := newUpstream(1<<20 + i)
+			b, err := s.Blob(t.Context(), up.digest(), up.source())
+			wantWhole(t, up, b, err)
+			wantIdle(t, s)
+		}
+		check(t, os.WriteFile(dir+"/others", make([]byte, 7<<20), 0o600))
+		up := newUpstream(8 << 20)
+		b, err := s.Blob(t.Context(), up.digest(), up.source())
+		wantWhole(t, up, b, err)
+		if got := s.Usage().Objects; b.Outcome != Uncached || got != 5 {
+			t.Errorf("got outcome %v and %d objects left, want uncached and 5", b.Outcome, got)
+		}
+		check(t, os.WriteFile(dir+"/others", make([]byte, 10<<20), 0o600))
+		time.Sleep(floorEvery)
+		synctest.Wait()
+		free, err := volumeFree(dir)
+		if got := s.Usage().Objects; err != nil || free < 2<<20 || got != 3 {
+			t.Errorf("%d bytes are free (%v) and %d objects left, want at least %d and 3", free, err, got, 2<<20)
+		}
+	})
 }

@@ -205,8 +205,8 @@ func (x *index) reserve(size, free, floor int64) error {
 			errNoRoom, inUnits(size), inUnits(x.limit), inUnits(x.taken+x.pinned))
 	}
 	if owed := x.owed.Load(); floor+owed+size-x.evictable() > free {
-		return fmt.Errorf("%w for %s: the volume has %s free, %s more could be evicted, others are owed %s, and the floor is %s (--min-free)",
-			errNoRoom, inUnits(size), inUnits(free), inUnits(x.evictable()), inUnits(owed), inUnits(floor))
+		const why = "the volume has %s free, %s more could be evicted, and of that %s are promised already and %s stay free (--min-free)"
+		return fmt.Errorf("%w for %s: "+why, errNoRoom, inUnits(size), inUnits(free), inUnits(x.evictable()), inUnits(max(0, owed)), inUnits(floor))
 	}
 	x.taken += size
 	x.owed.Add(size)

@@ -154,8 +154,8 @@ func TestNothingIsEvictedInVain(t *testing.T) {
 	}
 	others.Store(3 << 20) // 3 MiB would be left of 10 if all went
 	wantKept(newUpstream(3<<20+1), Uncached, 0)
-	if got, want := said.all()[0], "no room for 3.0 MiB: the volume has 2.0 MiB free, 5.0 MiB more could be evicted, others are owed 0 B, "+
-		"and the floor is 4.0 MiB (--min-free)"; !strings.HasSuffix(got, want) {
+	if got, want := said.all()[0], "no room for 3.0 MiB: the volume has 2.0 MiB free, 5.0 MiB more could be evicted, "+
+		"and of that 0 B are promised already and 4.0 MiB stay free (--min-free)"; !strings.HasSuffix(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	reader, err := s.Lookup(held[4].digest())
