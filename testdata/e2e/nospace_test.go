@@ -27,9 +27,9 @@ const (
 )
 
 // noSpace shows that a disk that is too small fails no pull: a layer of four
-// times its size goes through uncached to all who ask, which is said once, and
-// what is small is cached as ever. Where upstream tells no length and the
-// limit is more than there is, the disk itself says no in mid-transfer.
+// times its size goes through uncached to all who ask, which is said once a
+// minute, and what is small is cached as ever. Where upstream tells no length
+// and the limit is more than there is, it turns out in mid-transfer.
 func noSpace(t *testing.T, u *upstream) {
 	t.Run("limit", func(t *testing.T) { tooSmall(t, u) })
 	t.Run("mid-transfer", func(t *testing.T) {
@@ -52,9 +52,9 @@ func tooSmall(t *testing.T, u *upstream, flags ...string) {
 	c := crane(t, e.trusting()...)
 	e.pullTwice(t, c, "proxy", hubSmall)
 	e.bigAtOnce(t)
-	// Clients that come while it is being found out share a line; who comes
+	// Clients that come while it is being found out share that; who comes
 	// later makes it be found out again.
-	if got := e.tellsOfEach(t, "keep "+u.big.layers[1].digest); got > atOnce {
+	if got := e.tells(t, "keep "+u.big.layers[1].digest, true); got > atOnce {
 		t.Errorf("it is found out %d times for %d clients, want once at most for each", got, atOnce)
 	}
 	e.pullTwice(t, c, "proxy", quayImage)
