@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
 // How long, and how much of, what a broken transfer left behind is kept for its resume.
@@ -69,16 +71,7 @@ func (t *tight) due(now time.Time) bool {
 }
 
 // inUnits is a number of bytes for people.
-func inUnits(n int64) string {
-	if n < 1<<10 {
-		return fmt.Sprintf("%d B", n)
-	}
-	size, unit := float64(n)/(1<<10), 0
-	for ; size >= 1<<10 && unit < len("KMGTPE")-1; unit++ {
-		size /= 1 << 10
-	}
-	return fmt.Sprintf("%.1f %ciB", size, "KMGTPE"[unit])
-}
+func inUnits(n int64) string { return humanize.IBytes(uint64(max(0, n))) }
 
 // shortage is by how much the volume's free space is below the floor, once all that was promised is written.
 func (s *Store) shortage() int64 {

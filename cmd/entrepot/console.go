@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/dustin/go-humanize"
 )
 
 // console turns the JSON lines of the log into columns that a person can read while an image is pulled.
@@ -214,19 +216,7 @@ func shortRef(ref string) string {
 	return algorithm + ":" + hex[:12]
 }
 
-func humanBytes(n float64) string {
-	const step = 1024
-	if n < step {
-		return fmt.Sprintf("%.0f B", n)
-	}
-	for _, unit := range []string{"KiB", "MiB", "GiB"} {
-		n /= step
-		if n < step {
-			return fmt.Sprintf("%.1f %s", n, unit)
-		}
-	}
-	return fmt.Sprintf("%.1f TiB", n/step)
-}
+func humanBytes(n float64) string { return humanize.IBytes(uint64(max(0, n))) }
 
 func humanDuration(ms float64) string {
 	switch {

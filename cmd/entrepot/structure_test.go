@@ -29,11 +29,14 @@ type room struct {
 }
 
 func rooms() []room {
-	const lru, sync = "github.com/hashicorp/golang-lru/v2", "golang.org/x/sync"
+	const (
+		lru, sync = "github.com/hashicorp/golang-lru/v2", "golang.org/x/sync"
+		humanize  = "github.com/dustin/go-humanize" // sizes in messages
+	)
 	return []room{
 		{"hosts", nil, []string{"github.com/miekg/dns", "github.com/google/renameio/v2", lru, sync, "golang.org/x/sys"}, []string{"net/http"}},
 		{"ca", nil, []string{lru, "github.com/google/renameio/v2", "github.com/youmark/pkcs8", sync}, nil},
-		{"cache", nil, []string{lru, sync, "golang.org/x/sys"}, []string{"net/http"}},
+		{"cache", nil, []string{lru, sync, humanize, "golang.org/x/sys"}, []string{"net/http"}},
 		{
 			"proxy",
 			[]string{"hosts", "ca", "cache"},
@@ -52,7 +55,7 @@ func rooms() []room {
 			[]string{"hosts", "ca", "cache", "proxy"},
 			[]string{
 				"github.com/urfave/cli/v2", "github.com/rs/zerolog", "go.yaml.in/yaml/v3", "golang.org/x/term",
-				"golang.org/x/crypto/x509roots/fallback",
+				"golang.org/x/crypto/x509roots/fallback", humanize,
 			},
 			nil,
 		},

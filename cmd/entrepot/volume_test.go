@@ -20,7 +20,7 @@ func TestFloorOfAVolume(t *testing.T) {
 	}
 	t.Cleanup(func() { unix.Unmount(dir, 0) })
 	data := dir + "/not/made/yet"
-	of := " the 64.0 MiB of the volume that " + data + " lies on"
+	of := " the 64 MiB of the volume that " + data + " lies on"
 	for _, c := range []struct{ min, max, want string }{
 		{"100%", "80%", `entrepot: --min-free: got "100%", want less than` + of + "\nhint: it stays free"},
 		{"64MiB", "80%", `entrepot: --min-free: got "64MiB", want less than` + of},
@@ -35,7 +35,7 @@ func TestFloorOfAVolume(t *testing.T) {
 			t.Errorf("--min-free %s --max-size %s: got %d, %q, want %q", c.min, c.max, code, stderr, c.want)
 		}
 	}
-	serveIn(t, data, nil, "--max-size", "900TiB", "--min-free", "0").until(`--max-size: "900TiB" is more than the 64.0 MiB of the volume`)
+	serveIn(t, data, nil, "--max-size", "900TiB", "--min-free", "0").until(`--max-size: "900TiB" is more than the 64 MiB of the volume`)
 }
 
 func TestParseFloor(t *testing.T) {
