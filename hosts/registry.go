@@ -99,6 +99,13 @@ func (r Registry) hostKey(host string) string {
 	return a.key
 }
 
+// Has tells whether the registry answers to authority, by one of its hosts as
+// [Table.Lookup] reads them.
+func (r Registry) Has(authority string) bool {
+	a, ok := parseAuthority(authority)
+	return ok && (listed(r.Hosts, a.key) || a.defaultPort() && listed(r.Hosts, a.host))
+}
+
 // IsRealm tells whether host may see a token request of this registry: its own
 // hosts, its upstream's host, its realms. The members of a family do not trust
 // each other, since their names are given out to anybody who asks.

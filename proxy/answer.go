@@ -175,10 +175,10 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 		if a.status == http.StatusUnauthorized && r.Header.Get("Authorization") == "" {
 			q.err = nil // the registry asks who is there, as it does at the start of every pull
 		}
-		q.relayAnswer(w, a)
+		q.relayAnswer(w, r, a)
 	case errors.As(err, &no):
 		if no.Challenge != "" {
-			w.Header().Set("Www-Authenticate", no.Challenge)
+			q.ownRealms(w.Header(), []string{no.Challenge}, r)
 		}
 		hint := ": log in, or the repository does not exist"
 		if q.withoutCredential() {
@@ -230,13 +230,14 @@ func (q *request) retryLater(w http.ResponseWriter, status int, err error) {
 	q.refuse(w, status, codeUnavailable, err.Error())
 }
 
-func (q *request) relayAnswer(w http.ResponseWriter, a *answered) {
+func (q *request) relayAnswer(w http.ResponseWriter, r *http.Request, a *answered) {
 	h := w.Header()
 	for _, name := range passedOn {
 		if v, ok := a.header[name]; ok {
 			h[name] = v
 		}
 	}
+	q.ownRealms(h, h["Www-Authenticate"], r)
 	if !json.Valid(bytes.TrimSpace(a.body)) {
 		message := a.Error()
 		if a.host == "" && a.status == http.StatusUnauthorized && q.withoutCredential() {

@@ -6,10 +6,13 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/entrepot/entrepot/proxy/upstream"
 )
 
-// leadBack makes what an answer says of where to go on (Location, Link) lead here, where it names the registry as we know it at base and
+// leadBack makes what an answer says of where to go on (Location, Link, a token's realm) lead here, where it names the registry as we know it at base and
 // not as the client does: an upload would go round us, or without the login that the client has for the name. What leads to another
 // host, such as a signed URL of a storage, stays as it is.
 //
@@ -21,6 +24,7 @@ func (q *request) leadBack(h http.Header, asked *http.Request, base *url.URL) {
 		}
 		return
 	}
+	q.ownRealms(h, h["Www-Authenticate"], asked)
 	own := clientOrigin(asked)
 	if originOf(own) == originOf(base) {
 		return
@@ -33,6 +37,43 @@ func (q *request) leadBack(h http.Header, asked *http.Request, base *url.URL) {
 			return "<" + moved(strings.Trim(target, "<>"), base, own) + ">"
 		})
 	}
+}
+
+// ownRealms sets the challenges of an answer, those in fields, which stay as they are. A realm at the registry's address as we know it
+// leads here: the client may not get there, and has its login for the name. By the http door, to which come those that do not speak
+// TLS with us, so does one at any host of the registry. The mirror door has no realms: where a path leads depends on what stands before it.
+func (q *request) ownRealms(h http.Header, fields []string, asked *http.Request) {
+	if len(fields) == 0 {
+		return
+	}
+	base, own := q.reg.UpstreamURL(q.host), clientOrigin(asked)
+	led := slices.Clone(fields) // others may be told the same
+	h["Www-Authenticate"] = led
+	if q.door == doorMirror {
+		return
+	}
+	for i, field := range fields {
+		for _, ch := range upstream.ParseChallenges([]string{field}) {
+			realm := ch.Params["realm"]
+			to := moved(realm, base, own)
+			if to == realm && q.door == doorHTTP {
+				to = q.plainRealm(realm)
+			}
+			if to != realm {
+				led[i] = strings.Replace(led[i], realm, to, 1)
+			}
+		}
+	}
+}
+
+// plainRealm is realm by plain HTTP, if it is a host of the registry.
+func (q *request) plainRealm(realm string) string {
+	u, err := url.Parse(realm)
+	if err != nil || u.Scheme != "https" || !q.reg.Has(u.Host) {
+		return realm
+	}
+	u.Scheme = "http"
+	return u.String()
 }
 
 // linkTarget is the target of a link in a Link field (RFC 8288, section 3).

@@ -10,9 +10,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/entrepot/entrepot/cache"
 	"github.com/entrepot/entrepot/hosts"
 	"github.com/entrepot/entrepot/testdata/world"
 )
@@ -24,10 +26,14 @@ const (
 	plainBase = "http://inner.example.com:6001"
 )
 
-// movedSite is a site with a registry at base, whose answers name it by that.
-func movedSite(t *testing.T, base string) *site {
+// movedSite is a site with a registry at base, whose answers name it by that. It may be behind something else.
+func movedSite(t *testing.T, base string, behind ...func(http.Handler) http.Handler) *site {
 	t.Helper()
-	at := httptest.NewUnstartedServer(namesItself{registry.New(registry.Logger(log.New(io.Discard, "", 0))), base})
+	var all http.Handler = namesItself{registry.New(registry.Logger(log.New(io.Discard, "", 0))), base}
+	for _, of := range behind {
+		all = of(all)
+	}
+	at := httptest.NewUnstartedServer(all)
 	if strings.HasPrefix(base, "https:") {
 		at.StartTLS()
 	} else {
@@ -184,6 +190,90 @@ func TestMoved(t *testing.T) {
 		}
 		if got := moved(row.target, base, own); got != want {
 			t.Errorf("%s of %s: got %s, want %s", row.target, row.base, got, want)
+		}
+	}
+}
+
+// wantsToken is a registry that is read and written with a token only, which whoever logs in as ada gets at base.
+type wantsToken struct {
+	http.Handler
+	base string
+}
+
+func (w wantsToken) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/auth" {
+		if user, password, _ := r.BasicAuth(); user != "ada" || password != "secret" {
+			rw.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		io.WriteString(rw, `{"token":"ada's"}`)
+		return
+	}
+	if r.Header.Get("Authorization") != "Bearer ada's" {
+		rw.Header().Set("Www-Authenticate", `Bearer realm="`+w.base+`/auth",service="inner",scope="repository:team/app:pull,push"`)
+		rw.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	w.Handler.ServeHTTP(rw, r)
+}
+
+// TestLoginGoesOnHere: a client whose registry wants a token from its address upstream brings its login to the door that it came by,
+// whether a ping tells it where, a manifest or a push, and the mirror's client is told what the registry says.
+func TestLoginGoesOnHere(t *testing.T) {
+	for _, base := range []string{movedBase, plainBase} {
+		for _, w := range []way{{doorProxy, true}, {doorProxy, false}, {doorTLS, true}, {doorHTTP, true}} {
+			t.Run(base+" "+w.String(), func(t *testing.T) {
+				st := movedSite(t, base, func(h http.Handler) http.Handler { return wantsToken{h, base} })
+				by := &origins{RoundTripper: st.by(w), seen: map[string]bool{}}
+				ref := st.name(w.door, movedName+"/team/app:v1")
+				ada := remote.WithAuth(&authn.Basic{Username: "ada", Password: "secret"})
+				if err := remote.Write(ref, world.Image(t, 2, 1000), remote.WithTransport(by), ada); err != nil {
+					t.Fatalf("push: %v\n%s", err, st.log)
+				}
+				if _, err := remote.Image(ref, remote.WithTransport(by), ada); err != nil {
+					t.Fatalf("pull: %v\n%s", err, st.log)
+				}
+				want := strings.TrimSuffix(st.url(w, movedName, ""), "/v2/")
+				if len(by.seen) != 1 || !by.seen[want] {
+					t.Errorf("the client went to %v, want %s only", by.seen, want)
+				}
+				for _, path := range []string{"", "team/app/manifests/v1", "team/app/tags/list", "team/app/blobs/" + cache.DigestOf([]byte("x")).String()} {
+					for _, header := range [][]string{nil, {"Authorization", "Bearer another's"}} {
+						a := ask(t, st.by(w), "GET", st.url(w, movedName, path), header...)
+						if got := a.Header.Get("Www-Authenticate"); a.StatusCode != 401 || !strings.HasPrefix(got, `Bearer realm="`+want+`/auth",`) {
+							t.Errorf("/v2/%s with %q: got %d, %s, want the realm at %s", path, header, a.StatusCode, got, want)
+						}
+					}
+				}
+				a := ask(t, st.transport(doorMirror), "GET", st.mirror("/v2/"+movedName+"/team/app/manifests/v1"), "Authorization", "Bearer another's")
+				if got := a.Header.Get("Www-Authenticate"); a.StatusCode != 401 || !strings.HasPrefix(got, `Bearer realm="`+base+`/auth",`) {
+					t.Errorf("by the mirror: got %d, %s, want the realm at %s", a.StatusCode, got, base)
+				}
+			})
+		}
+	}
+}
+
+// TestPlainRealm: a client of the http door is sent to the http door for its token, by whatever answer tells it that it needs one, if
+// the realm is the registry's own host. Others are not its own to reach.
+func TestPlainRealm(t *testing.T) {
+	st := newSite(t)
+	for _, path := range []string{"", "acme/app/manifests/v1", "acme/app/tags/list", "acme/app/blobs/uploads/"} {
+		a := ask(t, st.by(way{doorHTTP, true}), "GET", "http://registry-1.docker.io/v2/"+path, "Authorization", "Bearer another's")
+		if got := a.Header.Get("Www-Authenticate"); a.StatusCode != 401 || !strings.HasPrefix(got, `Bearer realm="http://auth.docker.io/token",`) {
+			t.Errorf("/v2/%s: got %d, %s, want the realm by plain HTTP", path, a.StatusCode, got)
+		}
+	}
+	q := &request{door: doorHTTP, host: "reg.example.com", reg: hosts.Registry{Name: "reg.example.com", Hosts: []string{"reg.example.com", "*.realm.example.com"}}}
+	for _, row := range []struct{ realm, want string }{
+		{"https://a.realm.example.com:443/t?x=a%2Fb", "http://a.realm.example.com:443/t?x=a%2Fb"},
+		{"https://a.realm.example.com/t", "http://a.realm.example.com/t"},
+		{"https://other.example.com/t", "https://other.example.com/t"},
+		{"http://a.realm.example.com/t", "http://a.realm.example.com/t"},
+		{"https://%zz/", "https://%zz/"},
+	} {
+		if got := q.plainRealm(row.realm); got != row.want {
+			t.Errorf("%s: got %s, want %s", row.realm, got, row.want)
 		}
 	}
 }

@@ -87,9 +87,6 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, mend func(http.Header
 			if q.kind == kindManifest && !readOnly(resp.Request) && resp.StatusCode < 300 {
 				s.forget(q) // before the pusher knows, who may leave with the header and ask for the tag at once
 			}
-			if q.door == doorHTTP {
-				s.plainRealm(q, resp.Header)
-			}
 			if q.byPassword && resp.StatusCode == http.StatusUnauthorized { // as in fail
 				resp.StatusCode = http.StatusForbidden
 				resp.Header.Del("Www-Authenticate")
@@ -123,9 +120,6 @@ func (s *Server) passLook(q *request, w *countingWriter, r *http.Request, path s
 		return
 	}
 	defer resp.Body.Close()
-	if q.door == doorHTTP {
-		s.plainRealm(q, resp.Header)
-	}
 	if resp.StatusCode >= 300 {
 		if a := takeAnswer(u, resp); troubled(a) {
 			s.passFailed(q, w, r, a)
@@ -163,24 +157,6 @@ func (q *request) ownLink(link string, asked *url.URL) string {
 		query.Set("ns", ns)
 	}
 	return "<" + (&url.URL{Path: asked.Path, RawQuery: query.Encode()}).String() + ">" + rest
-}
-
-// plainRealm sends a client of the http door to the http door for its token too, where the realm is a host that it reaches through
-// us: it came here because it does not speak TLS with us.
-func (s *Server) plainRealm(q *request, h http.Header) {
-	for i, c := range h["Www-Authenticate"] {
-		for _, ch := range upstream.ParseChallenges([]string{c}) {
-			realm, err := url.Parse(ch.Params["realm"])
-			if err != nil || realm.Scheme != "https" {
-				continue
-			}
-			if at, known := s.table.Load().Lookup(realm.Host); known && at.Name == q.registry {
-				plain := *realm
-				plain.Scheme = "http"
-				h["Www-Authenticate"][i] = strings.Replace(c, realm.String(), plain.String(), 1)
-			}
-		}
-	}
 }
 
 var errUnsent = errors.New("the body of the request ended before its length: the client has not sent all of it")
