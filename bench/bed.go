@@ -63,6 +63,7 @@ func (b *bed) contenders() []contender {
 		{"parallel", []string{b.options.entrepot}, startEntrepot},
 		{"nginx", []string{"/usr/sbin/nginx"}, startNginx},
 		{"floor", nil, startFloor},
+		{"kernel", nil, startKernel},
 		{"registry", []string{filepath.Join(b.tools, "registry")}, startRegistry},
 		{"squid", []string{"/usr/sbin/squid", "/usr/lib/squid/security_file_certgen"}, startSquid},
 		{"direct", nil, startDirect},

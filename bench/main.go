@@ -28,6 +28,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == floorCommand {
 		work = func() error { return runFloor(os.Args[2:]) }
 	}
+	if len(os.Args) > 1 && os.Args[1] == kernelCommand {
+		work = func() error { return runKernel(os.Args[2:]) }
+	}
 	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -56,7 +59,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.pattern, "scenarios", ".", "run those whose name matches this `pattern`")
 	servers := flags.String("servers", "",
-		"`names` with commas between them, of entrepot, outside, parallel, nginx, floor, registry, squid, direct; empty: all that are installed")
+		"`names` with commas between them, of entrepot, outside, parallel, nginx, floor, kernel, registry, squid, direct; empty: all that are installed")
 	flags.IntVar(&o.rounds, "rounds", 3, "how often each scenario is run")
 	flags.IntVar(&o.objects, "objects", allObjects, "how many objects there are at a restart")
 	flags.StringVar(&o.entrepot, "entrepot", "bin/entrepot", "the `program` to measure")

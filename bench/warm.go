@@ -18,7 +18,7 @@ func caches() []string { return []string{"entrepot", "nginx", "registry", "squid
 
 // warmLayers: a large layer that is held, by each way in, with one, a few and many connections.
 func warmLayers() family {
-	f := family{name: "warm layer", servers: append(caches(), "outside", "floor"), about: "A layer of 256 MiB that is held, read again and again over connections that are open."}
+	f := family{name: "warm layer", servers: append(caches(), "outside", "floor", "kernel"), about: "A layer of 256 MiB that is held, read again and again over connections that are open."}
 	for _, way := range []string{wayPlain, wayH1, wayH2, wayConnect} {
 		for _, conns := range []int{1, 8, 64} {
 			total := int64(2 << 30) // over all connections
