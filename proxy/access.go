@@ -2,9 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -21,10 +18,11 @@ import (
 // holds a credential, only its keyed fingerprint. What everybody may read is remembered by the store too, so that an outage after a
 // restart finds public images still public.
 type access struct {
-	key    []byte
+	macs   *macs
 	store  *cache.Store
-	life   time.Duration                 // how long a credential's proof counts; none, and each request is a question
-	proofs *lru.Cache[proof, time.Time]  // since when
+	life   time.Duration             // how long a credential's proof counts; none, and each request is a question
+	proofs *lru.Cache[proof, proven] // by who gave what
+	ours   *lru.Cache[hosts.Credential, fingerprint]
 	holds  *lru.Cache[holding, int64]    // of what size, 0 where unknown
 	noted  *lru.Cache[holding, struct{}] // manifests whose children are in holds: that an index lists one says nothing of those
 	asked  *lru.Cache[proof, time.Time]  // when a repository was last probed anonymously
@@ -37,6 +35,12 @@ type proof struct {
 }
 
 type fingerprint [16]byte
+
+// proven is when upstream said yes to a credential, and when that says itself that it ends.
+type proven struct {
+	at   time.Time
+	ends float64 // as endOf tells it
+}
 
 // holding says: this repository contains this digest.
 type holding struct {
@@ -54,14 +58,15 @@ const (
 	probeEvery  = 5 * time.Minute
 	staleAuth   = time.Hour // where the configuration does not say
 	maxProofs   = 1 << 16
+	maxOurs     = 1 << 10
 	maxHoldings = 1 << 18
 )
 
 func newAccess(store *cache.Store, life time.Duration) *access {
-	a := &access{key: make([]byte, 32), store: store, life: life}
-	rand.Read(a.key)
+	a := &access{macs: newMACs(), store: store, life: life}
 	// New errs on a size below one only.
-	a.proofs, _ = lru.New[proof, time.Time](maxProofs)
+	a.proofs, _ = lru.New[proof, proven](maxProofs)
+	a.ours, _ = lru.New[hosts.Credential, fingerprint](maxOurs)
 	a.holds, _ = lru.New[holding, int64](maxHoldings)
 	a.noted, _ = lru.New[holding, struct{}](maxProofs)
 	a.asked, _ = lru.New[proof, time.Time](maxProofs)
@@ -74,15 +79,17 @@ func (a *access) fingerprint(q *request, r *http.Request) fingerprint {
 	if !bears && !q.entitled {
 		return fingerprint{}
 	}
-	m := hmac.New(sha256.New, a.key)
-	switch {
-	case bears:
-		// All of the fields, since all are sent on: a first one that is empty must not hide a second.
-		m.Write([]byte(strings.Join(r.Header.Values("Authorization"), "\n")))
-	default:
-		fmt.Fprintf(m, "\x00%q", q.own) // no field can hold a zero byte: nobody can send what is taken for ours
+	if bears { // all of the fields, since all are sent on: a first one that is empty must not hide a second
+		all := a.macs.of('\n', r.Header["Authorization"]...)
+		return fingerprint(all[:])
 	}
-	return fingerprint(m.Sum(nil)[:16])
+	who, known := a.ours.Get(q.own)
+	if !known {
+		all := a.macs.of('\n', fmt.Sprintf("\x00%q", q.own)) // no field can hold a zero byte: nobody can send what is taken for ours
+		who = fingerprint(all[:])
+		a.ours.Add(q.own, who)
+	}
+	return who
 }
 
 // public tells whether everybody reads the repository, by a proof of this process or of the one before.
@@ -94,13 +101,23 @@ func (a *access) public(q *request, now time.Time) bool {
 	if err != nil || now.Sub(t.Seen) >= publicLife {
 		return false
 	}
-	a.proofs.Add(proof{q.registry, q.repo, fingerprint{}}, t.Seen)
+	a.proofs.Add(proof{q.registry, q.repo, fingerprint{}}, proven{t.Seen, neverEnds})
 	return true
 }
 
 // proven tells whether this caller's right to the repository was proven a short time ago, by a credential that has not ended since.
+// What a restart has left of whether everybody may read is looked for last: of a private repository that is a question to the disk.
 func (a *access) proven(q *request, r *http.Request, now time.Time) bool {
-	return a.public(q, now) || a.since(q, a.fingerprint(q, r), a.life, now) && !ended(r, now)
+	if a.since(q, fingerprint{}, publicLife, now) {
+		return true
+	}
+	if who := a.fingerprint(q, r); who != (fingerprint{}) {
+		p, ok := a.proofs.Get(proof{q.registry, q.repo, who})
+		if ok && now.Sub(p.at) < a.life && float64(now.Unix()) < p.ends {
+			return true
+		}
+	}
+	return a.public(q, now)
 }
 
 // provenBefore is the same for the time in which upstream cannot be asked: a credential's proof counts for maxStaleAuth, what everybody
@@ -114,8 +131,8 @@ func (a *access) provenBefore(q *request, r *http.Request, maxStale, maxStaleAut
 }
 
 func (a *access) since(q *request, who fingerprint, life time.Duration, now time.Time) bool {
-	at, ok := a.proofs.Get(proof{q.registry, q.repo, who})
-	return ok && now.Sub(at) < life
+	p, ok := a.proofs.Get(proof{q.registry, q.repo, who})
+	return ok && now.Sub(p.at) < life
 }
 
 // publicKey is where the store remembers that everybody may read the repository. No tag is empty.
@@ -125,7 +142,7 @@ func (q *request) publicKey() cache.Key {
 
 // grant notes that upstream said yes to this caller.
 func (a *access) grant(q *request, r *http.Request, now time.Time) {
-	a.proofs.Add(proof{q.registry, q.repo, a.fingerprint(q, r)}, now)
+	a.proofs.Add(proof{q.registry, q.repo, a.fingerprint(q, r)}, proven{now, endOf(r.Header)})
 }
 
 // publish remembers beyond a restart that everybody may read the repository, as a yes to r has shown that was without a credential.
@@ -208,7 +225,7 @@ func (a *access) knows(q *request, d cache.Digest) bool {
 // probeDue tells, once in a while, that it should be found out whether everybody may read the repository.
 func (a *access) probeDue(q *request, now time.Time) bool {
 	p := proof{registry: q.registry, repo: q.repo}
-	if at, ok := a.proofs.Peek(p); ok && now.Sub(at) < publicRenew {
+	if public, ok := a.proofs.Peek(p); ok && now.Sub(public.at) < publicRenew {
 		return false
 	}
 	if last, ok := a.asked.Peek(p); ok && now.Sub(last) < probeEvery {

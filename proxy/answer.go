@@ -300,6 +300,7 @@ func (f fields) set(h http.Header) {
 	h["X-Content-Type-Options"] = noSniff
 }
 
-func age(w http.ResponseWriter, since, now time.Time) {
-	w.Header().Set("Age", strconv.Itoa(max(0, int(now.Sub(since).Seconds()))))
+func age(w *countingWriter, since, now time.Time) {
+	w.age[0] = strconv.Itoa(max(0, int(now.Sub(since).Seconds())))
+	w.Header()["Age"] = w.age[:]
 }

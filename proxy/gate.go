@@ -2,13 +2,10 @@ package proxy
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"net/netip"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +20,7 @@ import (
 // changes, the question does. A no is not remembered, lest strangers fill the memory.
 type gate struct {
 	users  atomic.Pointer[Users] // nil: nobody is asked
-	key    []byte
+	macs   *macs
 	passed *lru.Cache[[sha256.Size]byte, struct{}]
 	flight singleflight.Group
 	slots  chan struct{} // one for each comparison under way
@@ -43,8 +40,7 @@ var errBusy = errors.New("too many passwords are being checked: try again")
 
 // newGate leaves half of the processors to those who are in already.
 func newGate(u *Users) *gate {
-	g := &gate{key: make([]byte, 32), slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), waiting: map[netip.Prefix]int{}}
-	rand.Read(g.key)
+	g := &gate{macs: newMACs(), slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), waiting: map[netip.Prefix]int{}}
 	g.passed, _ = lru.New[[sha256.Size]byte, struct{}](maxPassed) // errs on a size below one only
 	g.users.Store(u)
 	return g
@@ -57,11 +53,16 @@ func (g *gate) check(ctx context.Context, client, name, password string) (bool, 
 		return false, nil
 	}
 	hash, known := u.hash(name)
-	sum := g.sum(name, password, string(hash))
+	sum := g.sum(name, password, hash)
 	if g.passed.Contains(sum) {
 		g.passed.Get(sum) // it was used
 		return true, nil
 	}
+	return g.ask(ctx, client, password, sum, hash, known)
+}
+
+// ask has a password compared that was not seen before.
+func (g *gate) ask(ctx context.Context, client, password string, sum [sha256.Size]byte, hash string, known bool) (bool, error) {
 	done := g.flight.DoChan(string(sum[:]), func() (any, error) { // its goroutine ends with the comparison; the callers wait
 		if !g.queue(client, 1) {
 			return false, errBusy
@@ -95,7 +96,7 @@ func (g *gate) queue(client string, n int) bool {
 }
 
 // compare does for an unknown name what it does for a known one.
-func (g *gate) compare(sum [sha256.Size]byte, hash []byte, password string, known bool) (bool, error) {
+func (g *gate) compare(sum [sha256.Size]byte, hash string, password string, known bool) (bool, error) {
 	wait := time.NewTimer(maxQueue)
 	defer wait.Stop()
 	select {
@@ -104,7 +105,7 @@ func (g *gate) compare(sum [sha256.Size]byte, hash []byte, password string, know
 	case <-wait.C:
 		return false, errBusy
 	}
-	ok := bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil && known
+	ok := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil && known
 	if ok {
 		g.passed.Add(sum, struct{}{})
 	}
@@ -113,8 +114,4 @@ func (g *gate) compare(sum [sha256.Size]byte, hash []byte, password string, know
 
 // sum is what is remembered of a question. A name has no NUL in it that could shift the parts: it came out of the file, or the
 // answer is no and nothing is remembered.
-func (g *gate) sum(parts ...string) [sha256.Size]byte {
-	m := hmac.New(sha256.New, g.key)
-	m.Write([]byte(strings.Join(parts, "\x00")))
-	return [sha256.Size]byte(m.Sum(nil))
-}
+func (g *gate) sum(parts ...string) [sha256.Size]byte { return g.macs.of(0, parts...) }

@@ -10,10 +10,10 @@ import (
 
 // Users are the names of an htpasswd file with the bcrypt hashes of their passwords.
 type Users struct {
-	hashes map[string][]byte
+	hashes map[string]string
 	// What the password of an unknown name is compared with, so that the time it takes does not tell who is known. It is the costliest
 	// of the file: where costs differ, a quick no still tells of a name with a cheap hash.
-	decoy []byte
+	decoy string
 }
 
 // maxCost bounds the work of one comparison: each step doubles it, and 14 is about a second.
@@ -26,7 +26,7 @@ func ReadUsers(path string) (*Users, error) {
 	if err != nil {
 		return nil, fmt.Errorf("htpasswd: %w; see that it exists and that this user may read it", err)
 	}
-	u := &Users{hashes: map[string][]byte{}}
+	u := &Users{hashes: map[string]string{}}
 	number := 0
 	for line := range strings.Lines(string(content)) {
 		number++
@@ -37,7 +37,7 @@ func ReadUsers(path string) (*Users, error) {
 			return nil, fmt.Errorf("htpasswd %s: line %d: %w", path, number, err)
 		}
 	}
-	if u.decoy == nil {
+	if u.decoy == "" {
 		return nil, fmt.Errorf("htpasswd %s: there is no user in it; add one with: htpasswd -B %s NAME", path, path)
 	}
 	return u, nil
@@ -48,7 +48,7 @@ func (u *Users) add(line string) error {
 	if !found || name == "" {
 		return fmt.Errorf("want NAME:HASH, as htpasswd -B writes it")
 	}
-	if u.hashes[name] != nil {
+	if u.hashes[name] != "" {
 		return fmt.Errorf("user %q is there twice: take one line out", name)
 	}
 	cost, err := bcrypt.Cost([]byte(hash))
@@ -58,16 +58,16 @@ func (u *Users) add(line string) error {
 	if cost > maxCost {
 		return fmt.Errorf("the hash of user %q has cost %d, want at most %d, which takes a second already", name, cost, maxCost)
 	}
-	if most, err := bcrypt.Cost(u.decoy); err != nil || cost > most {
-		u.decoy = []byte(hash)
+	if most, err := bcrypt.Cost([]byte(u.decoy)); err != nil || cost > most {
+		u.decoy = hash
 	}
-	u.hashes[name] = []byte(hash)
+	u.hashes[name] = hash
 	return nil
 }
 
 // hash is what a name's password is compared with, a decoy for an unknown name.
-func (u *Users) hash(name string) (hash []byte, known bool) {
-	if h := u.hashes[name]; h != nil {
+func (u *Users) hash(name string) (hash string, known bool) {
+	if h := u.hashes[name]; h != "" {
 		return h, true
 	}
 	return u.decoy, false

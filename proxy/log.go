@@ -22,6 +22,8 @@ type countingWriter struct {
 	ranged bool  // a 416 is net/http's, and not upstream's
 	secure bool  // inside TLS
 	watch  watch // over a client that takes nothing
+
+	age [1]string // the field, which is then no garbage of its own
 }
 
 // WriteHeader implements http.ResponseWriter.

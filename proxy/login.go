@@ -89,7 +89,10 @@ func passwordIn(h http.Header, field string) (name, password string, ok bool) {
 	if len(values) != 1 {
 		return "", "", false
 	}
-	return (&http.Request{Header: http.Header{"Authorization": values}}).BasicAuth()
+	if field != "Authorization" {
+		h = http.Header{"Authorization": values}
+	}
+	return (&http.Request{Header: h}).BasicAuth()
 }
 
 // certified is the name in a client's certificate, "" where it showed none. crypto/tls has verified it against --client-ca.

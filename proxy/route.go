@@ -213,6 +213,9 @@ func singleNS(u *url.URL) (string, error) {
 	if u.RawQuery == "" {
 		return "", nil
 	}
+	if ns, alone := strings.CutPrefix(u.RawQuery, "ns="); alone && ns != "" && len(ns) <= maxNS && !strings.ContainsAny(ns, "%+&;") {
+		return ns, nil // as containerd sends it: parsing the query makes eight pieces of garbage
+	}
 	all := u.Query()["ns"]
 	if len(all) > 1 {
 		return "", &malformed{codeUnsupported, "more than one ns in the query"}

@@ -4,9 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"iter"
+	"math"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // claims is what a token that a caller brings says of itself (RFC 7519, section 4.1). Its signature is not ours to check and need not
@@ -37,12 +37,15 @@ func claimsIn(h http.Header) iter.Seq[claims] {
 	}
 }
 
-// ended tells whether the token that the caller brings says that it has ended.
-func ended(r *http.Request, now time.Time) bool {
-	for c := range claimsIn(r.Header) {
-		if c.Exp != nil && float64(now.Unix()) >= *c.Exp {
-			return true
+// endOf is when the first of the tokens that a caller brings ends by its own words, in seconds since 1970: neverEnds where none says.
+func endOf(h http.Header) float64 {
+	end := neverEnds
+	for c := range claimsIn(h) {
+		if c.Exp != nil {
+			end = min(end, *c.Exp)
 		}
 	}
-	return false
+	return end
 }
+
+var neverEnds = math.Inf(1)
