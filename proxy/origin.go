@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/entrepot/entrepot/proxy/upstream"
@@ -39,41 +38,33 @@ func (q *request) leadBack(h http.Header, asked *http.Request, base *url.URL) {
 	}
 }
 
-// ownRealms sets the challenges of an answer, those in fields, which stay as they are. A realm at the registry's address as we know it
-// leads here: the client may not get there, and has its login for the name. By the http door, to which come those that do not speak
-// TLS with us, so does one at any host of the registry. The mirror door has no realms: where a path leads depends on what stands before it.
+// ownRealms sets the challenges of an answer, those in fields, which stay as they are. A token realm at the registry's address as we know
+// it leads here: the client may not get there, and has its login for the name. So does one at the name that the client used, by the scheme
+// that it used: it came to the http door because it does not speak TLS with us. At any other host it stays as it is: who says that the
+// client would find us there by plain HTTP, with its password? The mirror door has no realms: where a path leads depends on what stands
+// before it.
 func (q *request) ownRealms(h http.Header, fields []string, asked *http.Request) {
 	if len(fields) == 0 {
 		return
 	}
-	base, own := q.reg.UpstreamURL(q.host), clientOrigin(asked)
-	led := slices.Clone(fields) // others may be told the same
-	h["Www-Authenticate"] = led
+	h["Www-Authenticate"] = fields
 	if q.door == doorMirror {
 		return
 	}
+	base, own := q.reg.UpstreamURL(q.host), clientOrigin(asked)
+	led := make([]string, len(fields)) // others may be told the same
 	for i, field := range fields {
-		for _, ch := range upstream.ParseChallenges([]string{field}) {
-			realm := ch.Params["realm"]
-			to := moved(realm, base, own)
-			if to == realm && q.door == doorHTTP {
-				to = q.plainRealm(realm)
-			}
-			if to != realm {
-				led[i] = strings.Replace(led[i], realm, to, 1)
-			}
-		}
+		led[i] = upstream.MoveRealms(field, func(realm string) string { return moved(moved(realm, base, own), overTLS(own), own) })
 	}
+	h["Www-Authenticate"] = led
 }
 
-// plainRealm is realm by plain HTTP, if it is a host of the registry.
-func (q *request) plainRealm(realm string) string {
-	u, err := url.Parse(realm)
-	if err != nil || u.Scheme != "https" || !q.reg.Has(u.Host) {
-		return realm
+// overTLS is the same origin by TLS, at its usual port if it is plain at its own.
+func overTLS(u *url.URL) *url.URL {
+	if u.Scheme == "https" {
+		return u
 	}
-	u.Scheme = "http"
-	return u.String()
+	return &url.URL{Scheme: "https", Host: strings.TrimSuffix(u.Host, ":80")}
 }
 
 // linkTarget is the target of a link in a Link field (RFC 8288, section 3).

@@ -254,26 +254,68 @@ func TestLoginGoesOnHere(t *testing.T) {
 	}
 }
 
-// TestPlainRealm: a client of the http door is sent to the http door for its token, by whatever answer tells it that it needs one, if
-// the realm is the registry's own host. Others are not its own to reach.
-func TestPlainRealm(t *testing.T) {
-	st := newSite(t)
-	for _, path := range []string{"", "acme/app/manifests/v1", "acme/app/tags/list", "acme/app/blobs/uploads/"} {
-		a := ask(t, st.by(way{doorHTTP, true}), "GET", "http://registry-1.docker.io/v2/"+path, "Authorization", "Bearer another's")
-		if got := a.Header.Get("Www-Authenticate"); a.StatusCode != 401 || !strings.HasPrefix(got, `Bearer realm="http://auth.docker.io/token",`) {
-			t.Errorf("/v2/%s: got %d, %s, want the realm by plain HTTP", path, a.StatusCode, got)
+// TestRealmByName: a registry that is asked at another address sends for tokens to its name, which may be led here, or be known nowhere
+// else: a client is sent to the door that it came by, and we ask where the registry is.
+func TestRealmByName(t *testing.T) {
+	for _, base := range []string{movedBase, plainBase} {
+		for _, name := range []string{"https://" + movedName, "https://" + movedName + ":443", "http://" + movedName, "http://" + movedName + ":80"} {
+			if strings.HasPrefix(name, "http:") && base == movedBase {
+				continue // from TLS to plain HTTP, which is refused
+			}
+			st := movedSite(t, base, func(h http.Handler) http.Handler { return opensToAll{h, name} })
+			for _, w := range []way{{doorProxy, true}, {doorTLS, true}, {doorHTTP, true}} {
+				by := &origins{RoundTripper: st.by(w), seen: map[string]bool{}}
+				want := strings.TrimSuffix(st.url(w, movedName, ""), "/v2/")
+				if strings.HasPrefix(name, "http:") && (w.door != doorHTTP || strings.HasSuffix(name, ":80")) {
+					continue // it leads there by itself, or past us as it says
+				}
+				if err := remote.Write(st.name(w.door, movedName+"/team/app:v1"), world.Image(t, 2, 1000), remote.WithTransport(by)); err != nil {
+					t.Fatalf("%s, %s, push by %s: %v\n%s", base, name, w, err, st.log)
+				}
+				if len(by.seen) != 1 || !by.seen[want] {
+					t.Errorf("%s, %s, by %s: the client went to %v, want %s only", base, name, w, by.seen, want)
+				}
+			}
+			brought := remote.WithAuth(&authn.Bearer{Token: "everybody's"})
+			if err := remote.Write(st.name(doorHTTP, movedName+"/team/app:v1"), world.Image(t, 2, 1000), remote.WithTransport(st.by(way{doorHTTP, true})), brought); err != nil {
+				t.Fatal(err)
+			}
+			if a := ask(t, st.transport(doorMirror), "GET", st.mirror("/v2/"+movedName+"/team/app/manifests/v1")); a.StatusCode != 200 {
+				t.Errorf("%s, %s, by the mirror: got %d %s\n%s", base, name, a.StatusCode, a.body, st.log)
+			}
 		}
 	}
-	q := &request{door: doorHTTP, host: "reg.example.com", reg: hosts.Registry{Name: "reg.example.com", Hosts: []string{"reg.example.com", "*.realm.example.com"}}}
-	for _, row := range []struct{ realm, want string }{
-		{"https://a.realm.example.com:443/t?x=a%2Fb", "http://a.realm.example.com:443/t?x=a%2Fb"},
-		{"https://a.realm.example.com/t", "http://a.realm.example.com/t"},
-		{"https://other.example.com/t", "https://other.example.com/t"},
-		{"http://a.realm.example.com/t", "http://a.realm.example.com/t"},
-		{"https://%zz/", "https://%zz/"},
-	} {
-		if got := q.plainRealm(row.realm); got != row.want {
-			t.Errorf("%s: got %s, want %s", row.realm, got, row.want)
+}
+
+// opensToAll is a registry that gives everybody a token at /auth of name.
+type opensToAll struct {
+	http.Handler
+	name string
+}
+
+func (o opensToAll) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/auth":
+		io.WriteString(rw, `{"token":"everybody's"}`)
+	case r.Header.Get("Authorization") != "Bearer everybody's":
+		rw.Header().Set("Www-Authenticate", `Bearer realm="`+o.name+`/auth",service="inner"`)
+		rw.WriteHeader(http.StatusUnauthorized)
+	default:
+		o.Handler.ServeHTTP(rw, r)
+	}
+}
+
+// TestRealmElsewhere: a realm at another host stays as the registry says it, by TLS, to clients of the http door too: that host may not
+// lead here, and the password would be read on its way to it.
+func TestRealmElsewhere(t *testing.T) {
+	st := newSite(t)
+	for _, door := range []string{doorProxy, doorTLS, doorHTTP} {
+		for _, path := range []string{"", "acme/app/manifests/v1", "acme/app/tags/list"} {
+			w := way{door, true}
+			a := ask(t, st.by(w), "GET", st.url(w, "docker.io", path), "Authorization", "Bearer another's")
+			if got := a.Header.Get("Www-Authenticate"); a.StatusCode != 401 || !strings.HasPrefix(got, `Bearer realm="https://auth.docker.io/token",`) {
+				t.Errorf("/v2/%s by %s: got %d, %s, want the registry's own realm", path, door, a.StatusCode, got)
+			}
 		}
 	}
 }

@@ -33,7 +33,9 @@ func (s *Server) pass(q *request, w *countingWriter, r *http.Request, path strin
 	}
 	s.reverse(q, s.upstream.Bare(s.passing(q, r, base)), func(h http.Header) { q.leadBack(h, r, base) }, func(out *http.Request) {
 		out.URL.Scheme, out.URL.Host, out.Host = base.Scheme, base.Host, base.Host
-		out.URL.RawQuery = withoutNS(out.URL)
+		if q.kind != kindToken || q.door == doorMirror { // of a realm ns may be a parameter of its own
+			out.URL.RawQuery = withoutNS(out.URL)
+		}
 		if q.kind == kindTags {
 			out.URL.RawQuery = boundedQuery(out.URL.RawQuery)
 		}

@@ -21,8 +21,31 @@ func ParseChallenges(fields []string) []Challenge {
 	return out
 }
 
+// MoveRealms has to say where the token realms of a WWW-Authenticate field are. What it leaves as they are, and all else in the field,
+// stays to the last byte.
+func MoveRealms(field string, to func(realm string) string) string {
+	var moved strings.Builder
+	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+	done := len(field) // what of it is still to be written, counted from its end
+	for s := (scanner{rest: field}); s.rest != ""; {
+		for _, c := range s.challenge(nil) {
+			realm := c.Params["realm"]
+			if c.Scheme != "bearer" || realm == "" || to(realm) == realm {
+				continue
+			}
+			moved.WriteString(field[len(field)-done : len(field)-s.realm[0]])
+			moved.WriteString(`"` + quote.Replace(to(realm)) + `"`)
+			done = s.realm[1]
+		}
+	}
+	return moved.String() + field[len(field)-done:]
+}
+
 // scanner reads a field from its front.
-type scanner struct{ rest string }
+type scanner struct {
+	rest  string
+	realm [2]int // where the value of the last realm begins and ends, counted from the field's end
+}
 
 // challenge reads the next scheme with its parameters, or skips one byte that fits nowhere.
 func (s *scanner) challenge(out []Challenge) []Challenge {
@@ -44,7 +67,11 @@ func (s *scanner) challenge(out []Challenge) []Challenge {
 		}
 		s.skipByte()
 		s.skip(" \t")
+		begin := len(s.rest)
 		c.Params[strings.ToLower(name)] = s.value()
+		if strings.EqualFold(name, "realm") {
+			s.realm = [2]int{begin, len(s.rest)}
+		}
 	}
 }
 

@@ -258,14 +258,23 @@ func scope(q Request, ch Challenge) string {
 }
 
 // realm judges where a token is to be got. A registry may send us to itself and to the hosts known to give out its tokens; any
-// other place could be one that a hostile registry wants us to call (CVE-2026-33540).
+// other place could be one that a hostile registry wants us to call (CVE-2026-33540). Itself is where we ask it, by whatever name it says:
+// its own may be led to us.
 func (c *Client) realm(q Request, text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.User != nil {
-		return nil, errors.New("the token realm is not a URL")
+	switch {
+	case err != nil || u.Host == "":
+		return nil, errors.New("the token realm is not a URL with a host")
+	case u.User != nil:
+		return nil, fmt.Errorf("the token realm has a name or a password before its host %s: refused", u.Host)
 	}
 	if u.Scheme != "https" && (u.Scheme != "http" || q.Base.Scheme == "https") {
 		return nil, fmt.Errorf("the token realm %s is not https: refused", u.Host)
+	}
+	if q.Registry.Has(u.Host) {
+		at := q.Registry.UpstreamURL(u.Host)
+		u.Scheme, u.Host = at.Scheme, at.Host
+		return u, nil
 	}
 	if !q.Registry.IsRealm(u.Host) && u.Host != q.Base.Host {
 		return nil, fmt.Errorf("%s is not a known token realm of %s: refused; list it under realms of this registry", u.Host, q.Registry.Name)

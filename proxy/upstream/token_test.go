@@ -126,7 +126,7 @@ func TestRealmsAreTrustedInPairs(t *testing.T) {
 		"http://auth.docker.io/token":                  "not https",
 		"http://169.254.169.254/latest/meta-data":      "not https",
 		"https://169.254.169.254/latest/meta-data":     "not a known token realm",
-		"https://user:secret@auth.docker.io/token":     "not a URL",
+		"https://user:secret@auth.docker.io/token":     "a name or a password",
 		"//auth.docker.io/token":                       "not https",
 		"/token":                                       "not a URL",
 		"https://auth.docker.io:8443/token":            "not a known token realm",
