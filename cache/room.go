@@ -42,8 +42,8 @@ func (s *Store) admit(size int64) error {
 	}
 	if short := s.shortage(); short > 0 { // something else fills the volume meanwhile, or something cannot be deleted
 		s.index.release(size, size)
-		return fmt.Errorf("%w for %s: the volume has %s less than that and its floor of %s (--min-free)",
-			errNoRoom, inUnits(size), inUnits(short), inUnits(s.minFree))
+		return fmt.Errorf("%w for %s: the volume has %s less than that%s",
+			errNoRoom, inUnits(size), inUnits(short), clause(" and its floor of %s (--min-free)", s.minFree))
 	}
 	return nil
 }
@@ -72,6 +72,14 @@ func (t *tight) due(now time.Time) bool {
 
 // inUnits is a number of bytes for people.
 func inUnits(n int64) string { return humanize.IBytes(uint64(max(0, n))) }
+
+// clause is the part of a sentence that says n. There is none of nothing.
+func clause(format string, n int64) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(format, inUnits(n))
+}
 
 // shortage is by how much the volume's free space is below the floor, once all that was promised is written.
 func (s *Store) shortage() int64 {
@@ -194,12 +202,14 @@ func (x *index) reserve(size, free, floor int64) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.taken+x.pinned+size > x.limit {
-		return fmt.Errorf("%w for %s: the cache may hold %s (--max-size), and %s of it are being read and filled",
-			errNoRoom, inUnits(size), inUnits(x.limit), inUnits(x.taken+x.pinned))
+		return fmt.Errorf("%w for %s: the cache may hold %s (--max-size)%s",
+			errNoRoom, inUnits(size), inUnits(x.limit), clause(", and %s of it are being read and filled", x.taken+x.pinned))
 	}
 	if owed := x.owed.Load(); floor+owed+size-x.evictable() > free {
-		const why = "the volume has %s free, %s more could be evicted, and of that %s are promised already and %s stay free (--min-free)"
-		return fmt.Errorf("%w for %s: "+why, errNoRoom, inUnits(size), inUnits(free), inUnits(x.evictable()), inUnits(max(0, owed)), inUnits(floor))
+		return fmt.Errorf("%w for %s: the volume has %s free%s%s%s", errNoRoom, inUnits(size), inUnits(free),
+			clause(", %s more could be evicted", x.evictable()),
+			clause(", of that %s are promised already", owed),
+			clause(", of that %s stay free (--min-free)", floor))
 	}
 	x.taken += size
 	x.owed.Add(size)

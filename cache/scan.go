@@ -41,9 +41,7 @@ func (x *index) object(i uint32) object {
 // scan accounts for what an earlier process left, and prunes the partials. Nothing waits for it.
 func (s *Store) scan() {
 	defer close(s.scanned)
-	scanning.Lock()
-	defer scanning.Unlock()
-	defer debug.SetGCPercent(debug.SetGCPercent(scanGarbage))
+	defer collectMore()()
 	var found []aged
 	for _, algorithm := range []string{"sha256", "sha512"} {
 		found = s.scanAlgorithm(algorithm, found)
@@ -63,6 +61,18 @@ const scanGarbage = 30
 
 // scanning is held by the one scan of the process that may change that and change it back.
 var scanning sync.Mutex
+
+// collectMore sees to that until release is called. Who has the collector run more often keeps his measure, and who has turned it off,
+// which is -1, meant it.
+func collectMore() (release func()) {
+	scanning.Lock()
+	before := debug.SetGCPercent(scanGarbage)
+	debug.SetGCPercent(min(before, scanGarbage))
+	return func() {
+		debug.SetGCPercent(before)
+		scanning.Unlock()
+	}
+}
 
 // manyObjects is from when on reading the directories has left so much garbage that it is given back to the system at once.
 const manyObjects = 100_000

@@ -71,7 +71,7 @@ type Store struct {
 	opened    time.Time // what is older and unfinished belongs to nobody any more
 	scanned   chan struct{}
 	counts    Counts
-	pieces    sync.Pool   // of *[piece]byte
+	pieces    sync.Pool   // of *[piece]byte: without it a small miss leaves 280 KB of garbage, not 18; a layer gains nothing
 	blind     atomic.Bool // the disk takes no times of use, and that was reported
 
 	ctx    context.Context // of all fills; ends with Close

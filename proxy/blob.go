@@ -250,7 +250,9 @@ func newPiece(size int) *[]byte {
 	return &b
 }
 
-// A client is quick that has taken so much in so little time: more than the buffers of its socket and ours take for one that has stopped.
+// A client is quick that has taken so much in so little time: more than the buffers of its socket and ours take for one that has stopped,
+// and 40 MiB/s. Large pieces spare it a tenth of the CPU time of a byte by HTTP/1.1 and TLS; by HTTP/2, which has middle ones before,
+// nothing that could be measured.
 const (
 	trialBytes = 16 << 20
 	trialTime  = 400 * time.Millisecond

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,9 +13,9 @@ import (
 // Twice as much (Go's own measure) was a fifth of the memory of 500 slow clients.
 const garbage = 50
 
-// limitGarbage tells the runtime so. Who sets GOGC knows better.
+// limitGarbage tells the runtime so. Who sets GOGC knows better; an empty one says nothing, to the runtime neither.
 func limitGarbage(env environment) {
-	if _, said := env["GOGC"]; !said {
+	if env["GOGC"] == "" {
 		debug.SetGCPercent(garbage)
 	}
 }
@@ -36,7 +36,7 @@ func holdFloor() (release func()) {
 // not everything is the heap's. Who sets GOMEMLIMIT knows better. The number of processors is found by the runtime itself. root is
 // where the file system begins.
 func limitMemory(env environment, root string) {
-	if _, said := env["GOMEMLIMIT"]; said {
+	if env["GOMEMLIMIT"] != "" {
 		return
 	}
 	if limit := containerLimit(root); limit > 0 {
@@ -44,29 +44,44 @@ func limitMemory(env environment, root string) {
 	}
 }
 
-// containerLimit is the least memory limit of this process's control group (version 2) and those above it, 0 where there is none. In
-// a container its own group is usually the root of what can be seen.
+// containerLimit is the least memory limit of this process's control groups and those above them, 0 where there is none: of version 2,
+// of version 1, and of both where they stand beside each other, since memory may be counted in either.
 func containerLimit(root string) int64 {
-	group := ""
+	least := int64(noLimit)
 	for line := range strings.Lines(readText(filepath.Join(root, "proc/self/cgroup"))) {
-		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			group = path
+		_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		controllers, group, _ := strings.Cut(rest, ":")
+		switch {
+		case controllers == "": // version 2, which has a place of its own beside version 1
+			least = min(least, groupLimit(filepath.Join(root, "sys/fs/cgroup"), group, "memory.max"),
+				groupLimit(filepath.Join(root, "sys/fs/cgroup/unified"), group, "memory.max"))
+		case slices.Contains(strings.Split(controllers, ","), "memory"):
+			least = min(least, groupLimit(filepath.Join(root, "sys/fs/cgroup/memory"), group, "memory.limit_in_bytes"))
 		}
 	}
-	least := int64(math.MaxInt64)
-	for dir := filepath.Join("/", group); ; dir = filepath.Dir(dir) {
-		text := readText(filepath.Join(root, "sys/fs/cgroup", dir, "memory.max"))
-		if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil && n > 0 { // "max" is no limit
-			least = min(least, n)
-		}
-		if dir == "/" {
-			break
-		}
-	}
-	if least == math.MaxInt64 {
+	if least == noLimit {
 		return 0
 	}
 	return least
+}
+
+// noLimit is less than what version 1 says where there is none, the largest number that is a multiple of the size of a page; version 2
+// says "max".
+const noLimit = 1 << 62
+
+// groupLimit is the least limit on the way from a group up to the top of its hierarchy, noLimit where there is none. In a container
+// the way down to the group is often not to be seen: its limit stands at the top.
+func groupLimit(top, group, file string) int64 {
+	least := int64(noLimit)
+	for dir := filepath.Join("/", group); ; dir = filepath.Dir(dir) {
+		text := readText(filepath.Join(top, dir, file))
+		if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64); err == nil && n > 0 {
+			least = min(least, n)
+		}
+		if dir == "/" {
+			return least
+		}
+	}
 }
 
 // readText is what is in a file, nothing where it cannot be read.

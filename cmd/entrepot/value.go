@@ -1,8 +1,8 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"regexp"
@@ -43,6 +43,9 @@ func units() map[string]float64 {
 	}
 }
 
+// largestSize leaves room for sums of sizes.
+const largestSize = 1 << 62
+
 func parseSize(text string) (size, error) {
 	bad := fault{"a size such as 50GiB, or a share of the volume such as 80%", "units are kB MB GB TB (1000) and KiB MiB GiB TiB (1024)"}
 	m := sizePattern.FindStringSubmatch(text)
@@ -53,7 +56,7 @@ func parseSize(text string) (size, error) {
 		return size{}, fault{"a size above 0, such as 50GiB, or a share of the volume such as 80%", "nothing could be kept in it"}
 	}
 	n, err := strconv.ParseFloat(m[1], 64)
-	if err != nil {
+	if err != nil && !errors.Is(err, strconv.ErrRange) { // what is too many digits is infinite
 		return size{}, bad
 	}
 	if m[2] == "%" {
@@ -63,8 +66,11 @@ func parseSize(text string) (size, error) {
 		return size{percent: n}, nil
 	}
 	unit, ok := units()[strings.ToLower(m[2])]
-	if !ok || n*unit > math.MaxInt64/2 || n*unit < 1 {
+	if !ok || n*unit < 1 {
 		return size{}, bad
+	}
+	if n*unit > largestSize {
+		return size{}, fault{"at most 4096PiB", "it is too large: no volume holds as much"}
 	}
 	return size{bytes: int64(n * unit)}, nil
 }

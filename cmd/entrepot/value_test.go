@@ -28,12 +28,24 @@ func TestParseSize(t *testing.T) {
 		{"-1GiB", size{}},
 		{"GiB", size{}},
 		{"1e3GiB", size{}},
-		{"9999999PiB", size{}},
+		{"4096PiB", size{bytes: 1 << 62}},
+		{"4097PiB", size{}},
 		{"0.1b", size{}},
 	} {
 		got, err := parseSize(c.text)
 		if got != c.want || (err != nil) != (c.want == size{}) {
 			t.Errorf("parseSize(%q): got %v, %v, want %v", c.text, got, err, c.want)
+		}
+	}
+}
+
+// A size with a digit too many got the word that is for no size at all.
+func TestSizeIsTooLarge(t *testing.T) {
+	for _, text := range []string{"99999999999999GiB", strings.Repeat("9", 400) + "b"} {
+		_, err := parseSize(text)
+		var got fault
+		if want := "at most 4096PiB"; !errors.As(err, &got) || got.want != want || !strings.HasPrefix(got.hint, "it is too large") {
+			t.Errorf("parseSize(%q): got %q, %q, want %q", text, got.want, got.hint, want)
 		}
 	}
 }

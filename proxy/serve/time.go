@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Date is the Date field of answers (RFC 9110, section 6.6.1), whose text is made once a second.
+// Date is the Date field of answers (RFC 9110, section 6.6.1), whose text is made once a second: for each answer it took 85 ns and an
+// allocation more, beside the 1.8 µs of our own work for a manifest that is held.
 type Date struct{ made atomic.Pointer[date] }
 
 type date struct {

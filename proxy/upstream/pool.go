@@ -45,8 +45,6 @@ func (c *Client) pool(r hosts.Registry) (*pool, error) {
 		IdleConnTimeout:        90 * time.Second,
 		DisableCompression:     true,
 		ForceAttemptHTTP2:      true,
-		WriteBufferSize:        32 << 10,
-		ReadBufferSize:         32 << 10,
 	}
 	bulk := api.Clone()
 	bulk.ForceAttemptHTTP2 = false
