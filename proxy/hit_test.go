@@ -41,7 +41,7 @@ func (h *hit) serve() {
 	h.server.ServeHTTP(h, h.req)
 }
 
-// newHits are the requests that pulls of what is held consist of, by the tls door.
+// newHits are the requests that pulls of what is held consist of, by the tls door where it does not matter.
 func newHits(t testing.TB) map[string]*hit {
 	st := newSite(t, func(c *Config) { c.Log = zerolog.New(io.Discard) })
 	p := st.world.Push(t, "registry.k8s.io/app:1", world.Image(t, 1, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000))
@@ -59,6 +59,9 @@ func newHits(t testing.TB) map[string]*hit {
 		req.Header.Set("Accept", manifestTypes)
 		req.Header.Set("User-Agent", "containerd/2.4.2")
 		conn := &wire{door: doorTLS, authority: "registry.k8s.io"}
+		if name == "head of a blob" { // at the doors through which can be pushed it is a question to the registry
+			conn.door, conn.authority, req.URL.RawQuery = doorMirror, "", "ns=registry.k8s.io"
+		}
 		h := &hit{server: st.server, header: http.Header{}, req: req.WithContext(context.WithValue(t.Context(), wireKey{}, conn))}
 		for range 2 { // the first time it may be brought
 			out := req.Clone(t.Context())
