@@ -171,6 +171,7 @@ func (a *access) note(q *request, d cache.Digest) {
 // unhold forgets that the repository holds d, until a manifest that lists it is seen again or upstream says so.
 func (a *access) unhold(q *request, d cache.Digest) {
 	a.holds.Remove(q.holding(d))
+	a.noted.Remove(q.holding(d))
 }
 
 // size is how long d is by a manifest of the repository, 0 where none was seen.

@@ -84,8 +84,8 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, mend func(http.Header
 			rewrite(p.Out)
 		},
 		ModifyResponse: func(resp *http.Response) error {
-			if q.kind == kindManifest && !readOnly(resp.Request) && resp.StatusCode < 300 {
-				s.forget(q) // before the pusher knows, who may leave with the header and ask for the tag at once
+			if !readOnly(resp.Request) && resp.StatusCode < 300 {
+				s.written(q, resp.Request.Method)
 			}
 			if q.byPassword && resp.StatusCode == http.StatusUnauthorized { // as in fail
 				resp.StatusCode = http.StatusForbidden

@@ -92,6 +92,7 @@ type Server struct {
 	recent   *recent
 	lookups  singleflight.Group // questions about tags
 	budgets  budgets
+	writes   writes
 	waits    waits
 	crowd    *crowd
 	chunks   *chunks
@@ -159,7 +160,7 @@ func New(cfg Config) (*Server, error) {
 	s.metrics = newMetrics(s)
 	s.access = newAccess(cfg.Store, cfg.AuthTTL)
 	s.clients, s.admins = newGate(cfg.Users), newGate(cfg.Admins)
-	s.recent = newRecent()
+	s.recent, s.writes = newRecent(), newWrites()
 	s.upstream = upstream.New(s.upstreamConfig())
 	s.tls = s.tlsConfig()
 	s.connect = s.newConnect()

@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
@@ -126,5 +128,112 @@ func TestPushAfterGarbageCollection(t *testing.T) {
 				t.Errorf("got %d blobs pushed, want the layer and the configuration\n%s", sent, st.log)
 			}
 		})
+	}
+}
+
+// TestDeletedManifest: once a manifest was deleted through us no tag of its repository is fresh, and neither tag nor digest is served
+// against the registry's word; a tag that is still there gets fresh again. The tags of other repositories stay as they are.
+func TestDeletedManifest(t *testing.T) {
+	st := newSite(t)
+	img, other := world.Image(t, 1, 50<<10), world.Image(t, 2, 50<<10)
+	gone, kept, beside := corp+"/team/app:gone", corp+"/team/app:kept", corp+"/team/beside:v1"
+	p := st.world.Push(t, gone, img)
+	st.world.Push(t, kept, other)
+	st.world.Push(t, beside, other)
+	base := "https://" + corp + "/v2/team/"
+	word := func(path string, status int, want string, method ...string) {
+		t.Helper()
+		st.log.reset()
+		resp, body := st.do(doorProxy, append(method, http.MethodGet)[0], base+path, accepting...)
+		if l := st.log.await(t, kindManifest, 1)[0]; resp.StatusCode != status || l.Cache != want {
+			t.Errorf("%s: got %d %s %.200s, want %d %s", path, resp.StatusCode, l.Cache, body, status, want)
+		}
+	}
+	for _, ref := range []string{gone, kept, beside} {
+		st.pull(doorProxy, ref)
+	}
+	for _, path := range []string{"app/manifests/gone", "app/manifests/kept", "app/manifests/" + p.Digest, "beside/manifests/v1"} {
+		word(path, 200, cacheHit)
+	}
+	st.world.Host(corp).Fault(world.Fault{Kind: world.Status, Status: 405, Method: http.MethodDelete})
+	word("app/manifests/"+p.Digest, 405, cacheBypass, http.MethodDelete)
+	word("app/manifests/gone", 200, cacheHit)
+	word("app/manifests/"+p.Digest, 202, cacheBypass, http.MethodDelete)
+	st.world.Remove(t, gone) // with the manifest, as registries do
+	word("app/manifests/gone", 404, cacheBypass)
+	word("app/manifests/"+p.Digest, 404, cacheBypass)
+	word("app/manifests/kept", 200, cacheRevalidated)
+	word("app/manifests/kept", 200, cacheHit)
+	word("beside/manifests/v1", 200, cacheHit)
+}
+
+// TestDeletedManifestInAnOutage: if the registry cannot be asked what the tags are now, the last known stand in.
+func TestDeletedManifestInAnOutage(t *testing.T) {
+	st := newSite(t)
+	const ref = corp + "/team/app:v1"
+	p := st.world.Push(t, ref, world.Image(t, 1, 50<<10))
+	st.pull(doorProxy, ref)
+	st.awaitPublic(ref, p.Digest)
+	base := "https://" + corp + "/v2/team/app/manifests/"
+	if resp, body := st.do(doorProxy, http.MethodDelete, base+p.Digest); resp.StatusCode != http.StatusAccepted {
+		t.Fatalf("delete: got %s: %s", resp.Status, body)
+	}
+	st.unplug()
+	resp, _ := st.get(doorProxy, base+"v1", accepting...)
+	if resp.StatusCode != 200 || resp.Header.Get("Cache-Status") != cacheStatus[cacheStale] {
+		t.Errorf("got %s %v, want it stale", resp.Status, resp.Header)
+	}
+}
+
+// TestPushedByDigest: a manifest that is pushed by its digest can move tags (?tag= in its PUT), which the next pull sees.
+func TestPushedByDigest(t *testing.T) {
+	st := newSite(t)
+	const ref = corp + "/team/app:v1"
+	st.world.Push(t, ref, world.Image(t, 1, 50<<10))
+	st.pull(doorProxy, ref)
+	img := world.Image(t, 2, 50<<10)
+	want, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := st.name(doorProxy, corp+"/team/app@"+want.String())
+	if err := remote.Write(n, img, remote.WithTransport(st.transport(doorProxy)), remote.WithContext(t.Context())); err != nil {
+		t.Fatalf("push: %v\n%s", err, st.log)
+	}
+	st.world.Push(t, ref, img) // what the registry made of it
+	if got, _ := st.pull(doorProxy, ref).Digest(); got != want {
+		t.Errorf("the next pull got %s, want %s", got, want)
+	}
+}
+
+// TestDeletedBlob: who deletes a blob through us finds that it is gone, and so does whoever else knows its digest.
+func TestDeletedBlob(t *testing.T) {
+	st := newSite(t)
+	const ref = corp + "/team/app:v1"
+	p := st.world.Push(t, ref, world.Image(t, 1, 50<<10))
+	st.pull(doorProxy, ref)
+	st.awaitPublic(ref, p.Digest)
+	url := "https://" + corp + "/v2/team/app/blobs/" + p.Blobs[1]
+	st.world.Host(corp).Fault(world.Fault{Kind: world.Status, Status: 202, Method: http.MethodDelete, On: world.Blob})
+	st.world.Host(corp).Fault(world.Fault{Kind: world.Status, Status: 404, Times: -1, On: world.Blob})
+	if resp, _ := st.get(doorProxy, url); resp.StatusCode != 200 || resp.Header.Get("Cache-Status") != cacheStatus[cacheHit] {
+		t.Errorf("before: got %s %v, want a hit", resp.Status, resp.Header)
+	}
+	if resp, body := st.do(doorProxy, http.MethodDelete, url); resp.StatusCode != http.StatusAccepted {
+		t.Fatalf("delete: got %s: %s", resp.Status, body)
+	}
+	if resp, _ := st.get(doorProxy, url); resp.StatusCode != 404 {
+		t.Errorf("after: got %s, want 404", resp.Status)
+	}
+}
+
+// TestWritesAreBounded: whoever writes to ever other repositories fills no memory.
+func TestWritesAreBounded(t *testing.T) {
+	w, now := newWrites(), time.Now()
+	for i := range maxWrites + 100 {
+		w.note(&request{registry: corp, repo: fmt.Sprint("team/app", i)}, now)
+	}
+	if got := w.last.Len(); got != maxWrites {
+		t.Errorf("got %d repositories, want %d", got, maxWrites)
 	}
 }
