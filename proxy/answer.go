@@ -172,10 +172,10 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &a) && a.host != "" && a.status != http.StatusTooManyRequests:
 		q.retryLater(w, http.StatusServiceUnavailable, err)
 	case errors.As(err, &a):
+		q.relayAnswer(w, r, a)
 		if a.status == http.StatusUnauthorized && r.Header.Get("Authorization") == "" {
 			q.err = nil // the registry asks who is there, as it does at the start of every pull
 		}
-		q.relayAnswer(w, r, a)
 	case errors.As(err, &no):
 		if no.Challenge != "" {
 			q.ownRealms(w.Header(), []string{no.Challenge}, r)
