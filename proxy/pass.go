@@ -1,12 +1,14 @@
 package proxy
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/entrepot/entrepot/proxy/upstream"
@@ -91,6 +93,9 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, mend func(http.Header
 				resp.StatusCode = http.StatusForbidden
 				resp.Header.Del("Www-Authenticate")
 			}
+			if resp.StatusCode == http.StatusProxyAuthRequired {
+				q.badGateway(resp)
+			}
 			mend(resp.Header)
 			resp.Header.Del("Alt-Svc") // leads past us, to where nobody checks and keeps
 			if q.kind == kindTags || q.kind == kindReferrers {
@@ -103,6 +108,16 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, mend func(http.Header
 		},
 		ErrorLog: s.http.ErrorLog,
 	}
+}
+
+// badGateway puts a 502 in the place of a 407, which a client would take for ours and answer with the password that it has for us.
+func (q *request) badGateway(resp *http.Response) {
+	resp.Body.Close()
+	q.err = &answered{registry: q.registry, status: resp.StatusCode}
+	body := errorBody(codeUnavailable, q.err.Error())
+	resp.StatusCode, resp.ContentLength, resp.Trailer = http.StatusBadGateway, int64(len(body)), nil
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	resp.Header = http.Header{"Content-Type": {"application/json"}, "Content-Length": {strconv.Itoa(len(body))}}
 }
 
 // passLook asks as for a pull, with redirects followed here and a token of ours where the client brings none: for pings, which
