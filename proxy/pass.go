@@ -135,6 +135,9 @@ func (s *Server) passLook(q *request, w *countingWriter, r *http.Request, path s
 		return
 	}
 	defer resp.Body.Close()
+	if q.kind == kindPing {
+		s.judged(q, r, resp.StatusCode, resp.Header)
+	}
 	if resp.StatusCode >= 300 {
 		if a := takeAnswer(u, resp); troubled(a) {
 			s.passFailed(q, w, r, a)

@@ -93,6 +93,7 @@ type Server struct {
 	lookups  singleflight.Group // questions about tags
 	budgets  budgets
 	writes   writes
+	pings    pings
 	waits    waits
 	crowd    *crowd
 	chunks   *chunks
@@ -160,7 +161,7 @@ func New(cfg Config) (*Server, error) {
 	s.metrics = newMetrics(s)
 	s.access = newAccess(cfg.Store, cfg.AuthTTL)
 	s.clients, s.admins = newGate(cfg.Users), newGate(cfg.Admins)
-	s.recent, s.writes = newRecent(), newWrites()
+	s.recent, s.writes, s.pings = newRecent(), newWrites(), newPings()
 	s.upstream = upstream.New(s.upstreamConfig())
 	s.tls = s.tlsConfig()
 	s.connect = s.newConnect()
