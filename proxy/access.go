@@ -185,6 +185,12 @@ func (a *access) note(q *request, d cache.Digest) {
 	a.holds.ContainsOrAdd(holding{q.registry, q.repo, d}, 0)
 }
 
+// unhold forgets that the repository holds d, until a manifest that lists it is seen again or upstream says so.
+func (a *access) unhold(q *request, d cache.Digest) {
+	a.holds.Remove(q.holding(d))
+	a.noted.Remove(q.holding(d))
+}
+
 // size is how long d is by a manifest of the repository, 0 where none was seen.
 func (a *access) size(q *request, d cache.Digest) int64 {
 	n, _ := a.holds.Get(holding{q.registry, q.repo, d})
@@ -245,32 +251,43 @@ func (s *Server) mayRead(q *request, r *http.Request) error {
 		return nil
 	}
 	err := s.prove(q, r)
-	if err != nil && troubled(err) && knows && s.provenBefore(q, r, now) {
+	if err != nil && troubled(err) && s.couldRead(q, r, now) {
 		return nil
 	}
 	return err
+}
+
+// couldRead tells whether the request's content may go out where upstream cannot be asked.
+func (s *Server) couldRead(q *request, r *http.Request, now time.Time) bool {
+	return s.access.knows(q, q.digest) && s.provenBefore(q, r, now)
 }
 
 func (s *Server) provenBefore(q *request, r *http.Request, now time.Time) bool {
 	return s.access.provenBefore(q, r, s.cfg.MaxStale, s.cfg.MaxStaleAuth, now)
 }
 
-// prove asks upstream whether this caller gets this digest from this repository. Callers with the same credential share a question.
+// prove asks upstream whether this caller gets this digest from this repository.
 func (s *Server) prove(q *request, r *http.Request) error {
+	_, err := s.describeOnce(q, r)
+	return err
+}
+
+// describeOnce is describe, of which a yes is remembered. Callers with the same credential share a question.
+func (s *Server) describeOnce(q *request, r *http.Request) (found, error) {
 	who := s.access.fingerprint(q, r)
 	key := strings.Join([]string{"prove", r.Method, q.registry, q.repo, q.kind, q.ref, string(who[:]), strconv.FormatBool(q.anonymous)}, "\n")
 	done := s.lookups.DoChan(key, func() (any, error) {
-		_, err := s.describe(s.ctx, q, r)
+		f, err := s.describe(s.ctx, q, r)
 		if err == nil {
 			s.access.note(q, q.digest)
 		}
-		return nil, err
+		return f, err
 	})
 	select {
 	case res := <-done:
-		return res.Err
+		return res.Val.(found), res.Err
 	case <-r.Context().Done():
-		return context.Cause(r.Context())
+		return found{}, context.Cause(r.Context())
 	}
 }
 

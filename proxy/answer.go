@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -126,6 +127,9 @@ func (a *answered) Error() string {
 	if a.status == http.StatusLoopDetected { // our own answer to ourselves, and to a HEAD it has no words
 		return loopMessage
 	}
+	if a.status == http.StatusProxyAuthRequired {
+		return cmp.Or(a.host, a.registry) + " answers 407: a proxy on the way from entrepot to it wants a login, which is for the operator to mend"
+	}
 	if a.host != "" {
 		return fmt.Sprintf("%s, to which %s redirects, answers %d %s", a.host, a.registry, a.status, http.StatusText(a.status))
 	}
@@ -141,7 +145,7 @@ func (a *answered) Personal() bool {
 func troubled(err error) bool {
 	var a *answered
 	if errors.As(err, &a) {
-		return a.host != "" || a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout
+		return a.host != "" || a.status >= 500 || a.status == http.StatusProxyAuthRequired || a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout
 	}
 	var u *upstream.Error
 	return errors.As(err, &u) || errors.Is(err, errImpatient)
@@ -171,11 +175,13 @@ func (q *request) fail(w http.ResponseWriter, r *http.Request, err error) {
 		q.tellBusy(w, a)
 	case errors.As(err, &a) && a.host != "" && a.status != http.StatusTooManyRequests:
 		q.retryLater(w, http.StatusServiceUnavailable, err)
+	case errors.As(err, &a) && a.status == http.StatusProxyAuthRequired: // it would be taken for ours
+		q.refuse(w, http.StatusBadGateway, codeUnavailable, a.Error())
 	case errors.As(err, &a):
+		q.relayAnswer(w, r, a)
 		if a.status == http.StatusUnauthorized && r.Header.Get("Authorization") == "" {
 			q.err = nil // the registry asks who is there, as it does at the start of every pull
 		}
-		q.relayAnswer(w, r, a)
 	case errors.As(err, &no):
 		if no.Challenge != "" {
 			q.ownRealms(w.Header(), []string{no.Challenge}, r)

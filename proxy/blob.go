@@ -53,7 +53,7 @@ func (s *Server) serveBlob(q *request, w *countingWriter, r *http.Request) {
 	settle()
 	opened()
 	defer b.Close()
-	s.sendBlob(q, w, r, b)
+	s.sendBlob(q, w, r, b, outcomes[b.Outcome])
 }
 
 // openBlob finds the content or starts to bring it. A small range alone does not: lazy snapshotters probe layers of gigabytes that
@@ -121,24 +121,44 @@ func (s *Server) serveLate(q *request, w *countingWriter, r *http.Request, late 
 	}
 }
 
-// headBlob never starts a transfer: what is not held is asked for by HEAD.
+// headBlob never starts a transfer: what is not held is asked for by HEAD. So is what is held, at the doors through which can be pushed:
+// by a HEAD of a blob clients find out whether they have to send it, and the registry may have thrown it away since we saw it. Pulls have
+// no use for one.
 func (s *Server) headBlob(q *request, w *countingWriter, r *http.Request) {
 	b, err := s.cfg.Store.Lookup(q.digest)
-	if err == nil {
+	held := err == nil
+	if held {
 		defer b.Close()
+	}
+	if held && q.door == doorMirror {
 		if err := s.mayRead(q, r); err != nil {
 			q.fail(w, r, err)
 			return
 		}
-		s.sendBlob(q, w, r, b)
+		s.sendBlob(q, w, r, b, cacheHit)
 		return
 	}
-	f, err := s.describe(r.Context(), q, r)
-	if err != nil {
-		q.fail(w, r, err)
-		return
+	waiting, _, done := limit(r, s.waits.whole)
+	defer done()
+	f, err := s.describeOnce(q, waiting)
+	switch {
+	case err != nil && held && troubled(err) && s.couldRead(q, r, s.now()):
+		q.err = err
+		s.sendBlob(q, w, r, b, cacheStale)
+	case err != nil:
+		if isGone(err) && s.couldRead(q, r, s.now()) { // a no to a stranger says nothing of what is there
+			s.access.unhold(q, q.digest)
+		}
+		q.fail(w, waiting, err)
+	case held:
+		s.sendBlob(q, w, r, b, cacheRevalidated)
+	default:
+		q.tellSize(w, f)
 	}
-	s.access.note(q, q.digest)
+}
+
+// tellSize is the answer to a HEAD of a blob that is not held.
+func (q *request) tellSize(w http.ResponseWriter, f found) {
 	q.outcome(w, cacheMiss)
 	w.Header().Set("Cache-Status", "entrepot; fwd=uri-miss")
 	describe(w, q.digest, octetStream)
@@ -153,9 +173,9 @@ var outcomes = map[cache.Outcome]string{
 	cache.Probed: cacheBypass,
 }
 
-// sendBlob writes b. net/http answers ranges and conditions; the strong ETag is the digest. A body that cannot be finished is cut
+// sendBlob writes b, of which the log says word. net/http answers ranges and conditions; the strong ETag is the digest. A body that cannot be finished is cut
 // off and never ended politely: the client must not take a part for the whole.
-func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cache.Blob) {
+func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cache.Blob, word string) {
 	if b.Size == 0 { // no last piece to withhold: the header is all of it, and must wait for the judgement
 		if _, err := b.Read(make([]byte, 1)); err != io.EOF {
 			q.fail(w, r, fmt.Errorf("blob %s: %w", b.Digest, err))
@@ -164,7 +184,7 @@ func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cac
 		r = r.Clone(r.Context())
 		r.Header.Del("Range") // net/http makes a 206 with a Content-Range of 0--1 of the last bytes of nothing
 	}
-	q.outcome(w, outcomes[b.Outcome])
+	q.outcome(w, word)
 	describe(w, b.Digest, octetStream)
 	out, r, end := s.writer(w, r, b)
 	defer end()

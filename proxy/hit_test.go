@@ -58,7 +58,7 @@ func newHits(t testing.TB) map[string]*hit {
 		"manifest by digest":                   {http.MethodGet, "/v2/app/manifests/" + p.Digest, ""},
 		"manifest by tag":                      {http.MethodGet, "/v2/app/manifests/1", ""},
 		"head of a tag":                        {http.MethodHead, "/v2/app/manifests/1", ""},
-		"head of a blob":                       {http.MethodHead, "/v2/app/blobs/" + p.Blobs[0], ""},
+		"head of a blob, mirror by ns":         {http.MethodHead, "/v2/app/blobs/" + p.Blobs[0], "/v2/app/blobs/" + p.Blobs[0] + "?ns=registry.k8s.io"},
 		"blob":                                 {http.MethodGet, "/v2/app/blobs/" + p.Blobs[0], ""},
 		"manifest by digest, mirror by ns":     {http.MethodGet, "/v2/app/manifests/" + p.Digest, "/v2/app/manifests/" + p.Digest + "?ns=registry.k8s.io"},
 		"manifest by tag, mirror by ns":        {http.MethodGet, "/v2/app/manifests/1", "/v2/app/manifests/1?ns=registry.k8s.io"},

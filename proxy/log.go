@@ -122,6 +122,9 @@ func (s *Server) finish(q *request, w *countingWriter, r *http.Request, start ti
 	if s.ctx.Err() != nil && (cut == http.ErrAbortHandler || errors.Is(q.err, errClientGone)) {
 		q.err = errClosing // which cuts the client off: he did not go
 	}
+	if r.Method == http.MethodHead {
+		w.bytes = 0 // what was written is left out by who sends it
+	}
 	s.logLine(q, r, w.bytes, s.now().Sub(start))
 	if cut != nil {
 		panic(cut)

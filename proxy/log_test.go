@@ -53,3 +53,42 @@ func TestPasswordsInAddressesAreNotRepeated(t *testing.T) {
 		}
 	}
 }
+
+// TestChallengeIsNoFault: the 401 at the start of a pull, in words of ours where a HEAD has none of the registry's, is no error in the log;
+// one to a client that has brought a credential is.
+func TestChallengeIsNoFault(t *testing.T) {
+	v := newVault(t)
+	for _, w := range ways[1:] {
+		for _, method := range []string{"GET", "HEAD"} {
+			for _, path := range v.paths(corp) {
+				for credential, fault := range map[string]bool{"": false, basicAuth("ada", "wrong"): true} {
+					v.log.reset()
+					a := ask(t, v.by(w), method, v.url(w, corp, path), bearing(credential, accepting...)...)
+					if l := v.log.await(t, "", 1)[0]; a.StatusCode != 401 || l.Status != 401 || (l.Error != "") != fault {
+						t.Errorf("%s: %s %s with %q: got %d, logged %+v, want a 401 with an error %v", w, method, path, credential, a.StatusCode, l, fault)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestBytesOfHead: a HEAD has no body, and the log counts none, whether content or words of ours would have been in one.
+func TestBytesOfHead(t *testing.T) {
+	v := newVault(t)
+	for _, w := range ways {
+		for _, path := range append(v.paths(corp), "acme/app/manifests/sha256:12") {
+			for _, credential := range []string{"", v.ada(corp)} {
+				ask(t, v.by(w), "GET", v.url(w, corp, path), bearing(credential, accepting...)...)
+				v.settled()
+				v.log.until(t, `"method":"GET"`)
+				v.log.reset()
+				ask(t, v.by(w), "HEAD", v.url(w, corp, path), bearing(credential, accepting...)...)
+				if l := v.log.await(t, "", 1)[0]; l.Method != "HEAD" || l.Bytes != 0 {
+					t.Errorf("%s: %s: got %+v, want no bytes", w, path, l)
+				}
+			}
+		}
+		v.log.reset()
+	}
+}

@@ -1,12 +1,14 @@
 package proxy
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/entrepot/entrepot/proxy/upstream"
@@ -86,12 +88,15 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, mend func(http.Header
 			rewrite(p.Out)
 		},
 		ModifyResponse: func(resp *http.Response) error {
-			if q.kind == kindManifest && !readOnly(resp.Request) && resp.StatusCode < 300 {
-				s.forget(q) // before the pusher knows, who may leave with the header and ask for the tag at once
+			if !readOnly(resp.Request) && resp.StatusCode < 300 {
+				s.written(q, resp.Request.Method)
 			}
 			if q.byPassword && resp.StatusCode == http.StatusUnauthorized { // as in fail
 				resp.StatusCode = http.StatusForbidden
 				resp.Header.Del("Www-Authenticate")
+			}
+			if resp.StatusCode == http.StatusProxyAuthRequired {
+				q.badGateway(resp)
 			}
 			mend(resp.Header)
 			resp.Header.Del("Alt-Svc") // leads past us, to where nobody checks and keeps
@@ -105,6 +110,16 @@ func (s *Server) reverse(q *request, rt http.RoundTripper, mend func(http.Header
 		},
 		ErrorLog: s.http.ErrorLog,
 	}
+}
+
+// badGateway puts a 502 in the place of a 407, which a client would take for ours and answer with the password that it has for us.
+func (q *request) badGateway(resp *http.Response) {
+	resp.Body.Close()
+	q.err = &answered{registry: q.registry, status: resp.StatusCode}
+	body := errorBody(codeUnavailable, q.err.Error())
+	resp.StatusCode, resp.ContentLength, resp.Trailer = http.StatusBadGateway, int64(len(body)), nil
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	resp.Header = http.Header{"Content-Type": {"application/json"}, "Content-Length": {strconv.Itoa(len(body))}}
 }
 
 // passLook asks as for a pull, with redirects followed here and a token of ours where the client brings none: for pings, which
@@ -122,6 +137,9 @@ func (s *Server) passLook(q *request, w *countingWriter, r *http.Request, path s
 		return
 	}
 	defer resp.Body.Close()
+	if q.kind == kindPing {
+		s.judged(q, r, resp.StatusCode, resp.Header)
+	}
 	if resp.StatusCode >= 300 {
 		if a := takeAnswer(u, resp); troubled(a) {
 			s.passFailed(q, w, r, a)

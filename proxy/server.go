@@ -92,6 +92,8 @@ type Server struct {
 	recent   *recent
 	lookups  singleflight.Group // questions about tags
 	budgets  budgets
+	writes   writes
+	pings    pings
 	waits    waits
 	crowd    *crowd
 	chunks   *chunks
@@ -159,7 +161,7 @@ func New(cfg Config) (*Server, error) {
 	s.metrics = newMetrics(s)
 	s.access = newAccess(cfg.Store, cfg.AuthTTL)
 	s.clients, s.admins = newGate(cfg.Users), newGate(cfg.Admins)
-	s.recent = newRecent()
+	s.recent, s.writes, s.pings = newRecent(), newWrites(), newPings()
 	s.upstream = upstream.New(s.upstreamConfig())
 	s.tls = s.tlsConfig()
 	s.connect = s.newConnect()

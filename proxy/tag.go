@@ -36,7 +36,7 @@ func (q *request) key(variant string) cache.Key {
 func (s *Server) serveTag(q *request, w *countingWriter, r *http.Request) {
 	held, have := s.heldTag(q, r)
 	rule, now := s.rule(q), q.began
-	fresh := have && now.Sub(held.Seen) < rule.ManifestTTL && !wantsNew(r) && s.access.proven(q, r, now)
+	fresh := have && now.Sub(held.Seen) < rule.ManifestTTL && !s.writes.outdated(q, held.Seen) && !wantsNew(r) && s.access.proven(q, r, now)
 	if fresh {
 		s.probe(q, q.ref)
 		if s.sendTag(q, w, r, held, cacheHit) {
@@ -218,12 +218,13 @@ func (s *Server) lookUp(q *request, r *http.Request) (current, error) {
 
 // askTag asks by HEAD, which no registry counts as a pull, and by GET where HEAD does not tell the digest.
 func (s *Server) askTag(ctx context.Context, q *request, r *http.Request) (current, error) {
+	asked := s.now() // it may be changed between the answer and when that is here
 	f, err := s.head(ctx, q, r, q.ref)
 	if err == nil && strings.HasPrefix(f.mediaType, typeDockerSchema1) {
 		return current{}, errSchema1
 	}
 	if err == nil && !f.digest.IsZero() && isManifestType(f.mediaType) {
-		return current{cache.Tag{Digest: f.digest, MediaType: f.mediaType, Size: max(0, f.size), Seen: s.now()}, cacheRevalidated}, nil
+		return current{cache.Tag{Digest: f.digest, MediaType: f.mediaType, Size: max(0, f.size), Seen: asked}, cacheRevalidated}, nil
 	}
 	var a *answered
 	if err != nil && !(errors.As(err, &a) && headIsNotEnough(a.status, r.Method)) {
@@ -240,6 +241,7 @@ func headIsNotEnough(status int, method string) bool {
 
 // getTag gets the manifest by tag, and names it by what was received: its digest is of the bytes and of nothing that was said.
 func (s *Server) getTag(ctx context.Context, q *request, r *http.Request) (current, error) {
+	asked := s.now()
 	resp, err := s.ask(ctx, q, r, s.question(q, r, http.MethodGet, kindManifest, q.ref))
 	if err != nil {
 		return current{}, err
@@ -257,7 +259,7 @@ func (s *Server) getTag(ctx context.Context, q *request, r *http.Request) (curre
 	if err != nil {
 		s.log.Warn().Err(err).Msg("a manifest is not kept")
 	}
-	return current{cache.Tag{Digest: d, MediaType: t, Size: int64(len(body)), Seen: s.now()}, cacheMiss}, nil
+	return current{cache.Tag{Digest: d, MediaType: t, Size: int64(len(body)), Seen: asked}, cacheMiss}, nil
 }
 
 // judgeManifest is what body is. It refuses what has been damaged on the way, since a manifest that is got by tag has nobody else to
@@ -287,7 +289,7 @@ func (s *Server) remember(q *request, r *http.Request, t cache.Tag) {
 	}
 }
 
-// forget drops what is remembered of the request's tag: it was pushed.
+// forget drops what is remembered of the request's tag: it was pushed or deleted.
 func (s *Server) forget(q *request) {
 	for _, v := range variants {
 		s.cfg.Store.ForgetTag(q.key(v))

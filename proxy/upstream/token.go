@@ -160,9 +160,10 @@ func (c *Client) askRealm(ctx context.Context, q Request, ch Challenge, realm *u
 		return "", 0, err
 	}
 	defer drain(resp)
-	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500 {
-		err := fmt.Errorf("no token: status %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
-		return "", resp.StatusCode, &Error{Registry: q.Registry.Name, Host: realm.Host, Err: err}
+	if status := resp.StatusCode; status == http.StatusTooManyRequests || status >= 500 ||
+		status == http.StatusProxyAuthRequired { // a proxy's on the way, and no word about this caller
+		err := fmt.Errorf("no token: status %d %s", status, http.StatusText(status))
+		return "", status, &Error{Registry: q.Registry.Name, Host: realm.Host, Err: err}
 	}
 	if resp.StatusCode != http.StatusOK {
 		return "", resp.StatusCode, &Refused{
