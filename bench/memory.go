@@ -20,7 +20,7 @@ import (
 func memory() family {
 	f := family{name: "memory", servers: caches()}
 	f.about = "Memory of all of a server's processes, new ones for each scenario and round, that have had one client before " +
-		"(memory-idle: none). A page that two of them share is counted twice."
+		"(memory-idle and memory-layer: none). A page that two of them share is counted twice."
 	f.scenarios = []scenario{
 		{name: "memory-idle", about: "after the start, nothing cached", ways: []string{wayPlain, wayConnect}, run: idleMemory},
 		{
@@ -41,6 +41,15 @@ func memory() family {
 		{
 			name: "memory-slow-streams", about: "500 of them by HTTP/2, 50 over each connection",
 			ways: []string{wayH2}, run: slowReaders(500, 50),
+		},
+		{
+			name: "memory-layer-256", about: "the most while one client fetches a layer of 256 MiB that nobody has asked for yet, TLS. " +
+				"Squid is left out, for the room on disk",
+			ways: []string{wayH1}, rounds: 2, without: []string{"squid"}, run: coldPeak(256 * mib),
+		},
+		{
+			name: "memory-layer-1024", about: "the same for a layer of 1 GiB: nothing should grow with a layer's size",
+			ways: []string{wayH1}, rounds: 2, without: []string{"squid"}, run: coldPeak(1024 * mib),
 		},
 	}
 	return f
@@ -71,6 +80,22 @@ func idleMemory(t *turn) error {
 	now, err := t.server.inUse()
 	t.sample = sample{figRSS: float64(now) / mib}
 	return err
+}
+
+// coldPeak is the most memory that new processes take while one client fetches a cold layer of this size.
+func coldPeak(size int64) func(*turn) error {
+	return func(t *turn) error {
+		t.server.stop()
+		if err := t.launch(); err != nil {
+			return err
+		}
+		if err := coldLayer(t, size, (*origin).full); err != nil {
+			return err
+		}
+		_, err := t.server.inUse()
+		t.keep(figPeak)
+		return err
+	}
 }
 
 const idlers = 1000
