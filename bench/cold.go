@@ -52,7 +52,8 @@ func cold() family {
 		{name: "warm-ranges", about: "the same once more, of a layer that is held", ways: []string{wayH1, wayConnect}, run: warmRanges},
 		{name: "warm-ranges-plain", about: "the same over plain HTTP", ways: []string{wayPlain}, run: warmRanges},
 		{
-			name: "cold-far-range", about: "1 MiB at 200 MiB of a layer of 256 MiB while it is being filled by another client; upstream held to 40 MB/s",
+			name: "cold-far-range", about: "1 MiB at 200 MiB of a layer of 256 MiB while it is being filled by another client; upstream held to " +
+				"40 MB/s. Times are the range's; CPU and what upstream sent, over the layer's bytes, are counted until both have all",
 			ways: []string{wayH1, wayConnect}, rounds: 3, run: farRange,
 		},
 		{
@@ -176,7 +177,7 @@ func coldSmall(t *turn) error {
 		}
 		return nil
 	})
-	t.keep(figTime, figCPUReq, figFirst, figP50, figP99, figUpstream)
+	t.keep(figTime, figCPUReq, figFirst, figP50, figP99, figUpstream, figPeak)
 	return err
 }
 
@@ -301,6 +302,6 @@ func fillToDisk(t *turn) error {
 			}
 		}
 	})
-	t.keep(figSpeed, figTime, figCPUGiB, figPeak)
+	t.keep(figSpeed, figTime, figCPUGiB, figUpstream, figPeak)
 	return err
 }

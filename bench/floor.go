@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,7 +58,8 @@ func runFloor(words []string) error {
 	if len(words) != 6 {
 		return fmt.Errorf("%s: got %d words, want 6", floorCommand, len(words))
 	}
-	heap := make([]byte, 12<<20) // for the garbage collector, as in entrepot
+	debug.SetGCPercent(50)       // this and the next as in entrepot (cmd/entrepot/memory.go)
+	heap := make([]byte, 28<<20) // never touched: for the garbage collector alone
 	defer clear(heap)
 	roots, err := poolOf(words[4])
 	if err != nil {

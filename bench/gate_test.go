@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -98,23 +99,48 @@ func TestGateKnowsItsScenarios(t *testing.T) {
 			}
 		}
 	}
+	servers := regexp.MustCompile(`(?m)^GATING = (.*)$`).FindStringSubmatch(text("../Makefile"))
+	if servers == nil {
+		t.Fatal("the Makefile has no GATING")
+	}
+	for _, name := range run {
+		server, base := pair(name)
+		if all := strings.Split(servers[1], ","); !slices.Contains(all, server) || !slices.Contains(all, base) {
+			t.Errorf("make gate starts %v, want %s and %s for %s", all, server, base, name)
+		}
+	}
 	slices.Sort(run)
 	if want := slices.Sorted(maps.Keys(g.last)); !slices.Equal(run, want) {
 		t.Errorf("make gate runs %v, want %v, which last.json has", run, want)
 	}
 }
 
-// TestWriteRatios: what is written is what the gate reads, and a plain layer's is loose.
+// TestLimit: what is noted decides, but for what is over the project's own mark.
+func TestLimit(t *testing.T) {
+	g := &gate{last: map[string]float64{
+		"warm-plain-8": 2, "warm-h1-8": 0.6, "warm-h2-8": 1.5, "manifest-h1-tag": 1.05, "connection-tls": 1.15, "connection-x25519-tls": 0.8,
+	}}
+	for name, want := range map[string]float64{
+		"warm-plain-8": 2.5, "warm-h1-8": 0.75, "warm-h2-8": 1.1, "manifest-h1-tag": 1.1, "connection-tls": 1.265, "connection-x25519-tls": 1,
+	} {
+		if got := g.limit(name); math.Abs(got-want) > 1e-9 {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
+// TestWriteRatios: what is written is what the gate reads, and a plain layer's is to the kernel.
 func TestWriteRatios(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "last.json")
 	plain := twoServers()
 	plain.results[0].scenario.name = "warm-plain-8"
-	plain.results[0].samples["entrepot"] = []sample{{figCPUGiB: 0.5}}
+	plain.results[0].samples["outside"] = []sample{{figCPUGiB: 0.9}}
+	plain.results[0].samples["kernel"] = []sample{{figCPUGiB: 0.75}}
 	tables := []table{twoServers(), plain}
 	if err := writeRatios(name, tables); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := text(name), "{\n  \"one\": 1.00,\n  \"warm-plain-8\": 0.80\n}\n"; got != want {
+	if got, want := text(name), "{\n  \"one\": 1.00,\n  \"warm-plain-8\": 1.20\n}\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	g, err := openGate(name, t.Output())

@@ -4,19 +4,23 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // memory: what is held for clients that do nothing, or little.
 func memory() family {
 	f := family{name: "memory", servers: caches()}
 	f.about = "Memory of all of a server's processes, new ones for each scenario and round, that have had one client before " +
-		"(memory-idle: none). A page that two of them share is counted twice."
+		"(memory-idle and memory-layer: none). A page that two of them share is counted twice."
 	f.scenarios = []scenario{
 		{name: "memory-idle", about: "after the start, nothing cached", ways: []string{wayPlain, wayConnect}, run: idleMemory},
 		{
@@ -37,6 +41,15 @@ func memory() family {
 		{
 			name: "memory-slow-streams", about: "500 of them by HTTP/2, 50 over each connection",
 			ways: []string{wayH2}, run: slowReaders(500, 50),
+		},
+		{
+			name: "memory-layer-256", about: "the most while one client fetches a layer of 256 MiB that nobody has asked for yet, TLS. " +
+				"Squid is left out, for the room on disk",
+			ways: []string{wayH1}, rounds: 2, without: []string{"squid"}, run: coldPeak(256 * mib),
+		},
+		{
+			name: "memory-layer-1024", about: "the same for a layer of 1 GiB: nothing should grow with a layer's size",
+			ways: []string{wayH1}, rounds: 2, without: []string{"squid"}, run: coldPeak(1024 * mib),
 		},
 	}
 	return f
@@ -64,8 +77,25 @@ func idleMemory(t *turn) error {
 	if err := t.rest(time.Second); err != nil {
 		return err
 	}
-	t.sample = sample{figRSS: float64(t.server.resident(false)) / mib}
-	return nil
+	now, err := t.server.inUse()
+	t.sample = sample{figRSS: float64(now) / mib}
+	return err
+}
+
+// coldPeak is the most memory that new processes take while one client fetches a cold layer of this size.
+func coldPeak(size int64) func(*turn) error {
+	return func(t *turn) error {
+		t.server.stop()
+		if err := t.launch(); err != nil {
+			return err
+		}
+		if err := coldLayer(t, size, (*origin).full); err != nil {
+			return err
+		}
+		_, err := t.server.inUse()
+		t.keep(figPeak)
+		return err
+	}
 }
 
 const idlers = 1000
@@ -75,9 +105,9 @@ func (t *turn) grown(before int64, n int) error {
 	if err := t.rest(time.Second); err != nil { // the last ones settle
 		return err
 	}
-	now := t.server.resident(false)
+	now, err := t.server.inUse()
 	t.sample = sample{figRSS: float64(now) / mib, figEach: float64(now-before) / 1024 / float64(n)}
-	return nil
+	return err
 }
 
 func idleTunnels(t *turn) error {
@@ -106,7 +136,7 @@ func idleTunnels(t *turn) error {
 	if err != nil {
 		return err
 	}
-	return t.grown(before, idlers)
+	return errors.Join(t.grown(before, idlers), open.still(idlers))
 }
 
 // tunnel opens one to the origin by its address, which is no registry, and shakes hands through it.
@@ -133,10 +163,10 @@ func (t *turn) tunnel(ctx context.Context) (net.Conn, error) {
 // openConns are open until close.
 type openConns struct {
 	mu  sync.Mutex
-	all []io.Closer
+	all []net.Conn
 }
 
-func (o *openConns) add(c io.Closer) {
+func (o *openConns) add(c net.Conn) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.all = append(o.all, c)
@@ -146,6 +176,54 @@ func (o *openConns) close() {
 	for _, c := range o.all {
 		c.Close()
 	}
+}
+
+// watch adds every connection that c opens from now on.
+func (o *openConns) watch(c *client) {
+	dial := c.tr.DialContext
+	c.tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err == nil {
+			o.add(conn)
+		}
+		return conn, err
+	}
+}
+
+// still fails unless n of them are open at both ends: one that the server has closed meanwhile takes none of its memory.
+func (o *openConns) still(n int) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	open := 0
+	for _, c := range o.all {
+		if established(c) {
+			open++
+		}
+	}
+	if open != n {
+		return fmt.Errorf("got %d connections that are open still, want %d", open, n)
+	}
+	return nil
+}
+
+// tcpEstablished is the kernel's TCP_ESTABLISHED: neither end has closed.
+const tcpEstablished = 1
+
+// established asks the kernel, since what the server has sent may be unread before its end.
+func established(c net.Conn) bool {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return false
+	}
+	is := false
+	err = raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		is = err == nil && info.State == tcpEstablished
+	})
+	return err == nil && is
 }
 
 func keptAlive(t *turn) error {
@@ -162,7 +240,7 @@ func keptAlive(t *turn) error {
 	err = t.crowd(20, func(ctx context.Context, worker int) error {
 		for range idlers / 20 {
 			c := newClient(t.way)
-			open.add(closer(c.close))
+			open.watch(c)
 			if _, err := c.get(ctx, manifestPath(i, i.digest), ""); err != nil {
 				return err
 			}
@@ -172,14 +250,7 @@ func keptAlive(t *turn) error {
 	if err != nil {
 		return err
 	}
-	return t.grown(before, idlers)
-}
-
-type closer func()
-
-func (c closer) Close() error {
-	c()
-	return nil
+	return errors.Join(t.grown(before, idlers), open.still(idlers))
 }
 
 // slowReaders lets n clients begin with a layer and then read so slowly that the server waits for each of them. So many share a
@@ -194,23 +265,35 @@ func slowReaders(n, share int) func(*turn) error {
 		if err != nil {
 			return err
 		}
-		ctx, leave := context.WithCancel(t.bed.ctx)
-		defer leave()
-		var begun, all sync.WaitGroup
-		defer all.Wait()
-		defer leave()
-		var c *client
-		for k := range n {
-			if k%share == 0 {
-				c = newSlowClient(t.way)
-			}
-			begun.Add(1)
-			reader := c.twin()
-			all.Go(func() { slowReader(ctx, reader, blobPath(i, 1), begun.Done) })
-		}
-		begun.Wait()
-		return t.grown(before, n)
+		return t.whileReading(n, share, blobPath(i, 1), func(context.Context) error { return t.grown(before, n) })
 	}
+}
+
+// whileReading runs look once n clients read path slowly. All of them have to until look returns: its context ends with the first that
+// cannot, whose error is the turn's.
+func (t *turn) whileReading(n, share int, path string, look func(context.Context) error) error {
+	ctx, leave := context.WithCancel(t.bed.ctx)
+	defer leave()
+	all, reading := errgroup.WithContext(ctx)
+	begun := make(chan struct{}, n)
+	var c *client
+	for k := range n {
+		if k%share == 0 {
+			c = newSlowClient(t.way)
+		}
+		reader := c.twin()
+		all.Go(func() error { return slowReader(reading, reader, path, begun) })
+	}
+	for range n {
+		select {
+		case <-begun:
+		case <-reading.Done():
+			return errors.Join(all.Wait(), t.bed.ctx.Err())
+		}
+	}
+	err := look(reading)
+	leave()
+	return errors.Join(all.Wait(), err)
 }
 
 // newSlowClient takes little into its own buffers.
@@ -229,29 +312,42 @@ func newSlowClient(w way) *client {
 	return c
 }
 
-// slowReader reads until ctx ends. begun is called when the first byte is there.
-func slowReader(ctx context.Context, c *client, path string, begun func()) {
+// slowReader reads until ctx ends, which is no error; the layer's end is one. It tells begun when the first piece is there.
+func slowReader(ctx context.Context, c *client, path string, begun chan<- struct{}) error {
 	defer c.close()
-	var once sync.Once
-	defer once.Do(begun)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {
-		return
+		return err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return
+		return unlessOver(ctx, err)
 	}
 	defer resp.Body.Close()
-	for tick := time.NewTicker(time.Second); ; {
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("a slow reader of %s: %s", req.URL, resp.Status)
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for first := true; ; first = false {
 		if _, err := io.ReadFull(resp.Body, c.buf[:64<<10]); err != nil {
-			return
+			return unlessOver(ctx, fmt.Errorf("a slow reader of %s: %w", req.URL, err))
 		}
-		once.Do(begun)
+		if first {
+			begun <- struct{}{}
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
+}
+
+// unlessOver is err, or nothing where ctx has ended, of which it is then a consequence.
+func unlessOver(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }

@@ -8,7 +8,8 @@ import (
 
 // nginxConfig is nginx as the same kind of cache, with all that is known to make it fast: TLS in the registry's name, blobs kept by
 // their digest whatever repository they are asked for in, manifests by repository, reference and Accept, one transfer for all who
-// wait, redirects followed here and kept, a log line for each request as it ends. What it cannot do is left out: no CONNECT, no certificate for a new name, no digest checked.
+// wait, redirects followed here and kept, a log line for each request, several written at once as entrepot does. What it cannot do is
+// left out: no CONNECT, no certificate for a new name, no digest checked.
 const nginxConfig = `
 daemon off;
 USER
@@ -18,7 +19,7 @@ pid DIR/nginx.pid;
 error_log DIR/error.log;
 events { worker_connections 8192; }
 http {
-  access_log DIR/access.log combined;
+  access_log DIR/access.log combined buffer=64k flush=1s;
   client_body_temp_path DIR/t1; proxy_temp_path DIR/t2; fastcgi_temp_path DIR/t3; uwsgi_temp_path DIR/t4; scgi_temp_path DIR/t5;
   default_type application/octet-stream;
   sendfile on; tcp_nopush on; tcp_nodelay on;

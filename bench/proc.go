@@ -36,6 +36,7 @@ func (s *server) pids() []int {
 
 // Where fields stand in /proc/PID/stat behind the program's name (proc(5)).
 const (
+	statState = 0
 	statGroup = 2
 	statUser  = 11
 	statKern  = 12
@@ -108,6 +109,22 @@ func (s *server) resident(peak bool) int64 {
 		}
 	}
 	return sum
+}
+
+// inUse is what is resident now. It fails where a program that was started has ended, or nothing is there that could be measured: what
+// has died needs no memory, and would win by it.
+func (s *server) inUse() (int64, error) {
+	for _, cmd := range s.commands {
+		fields, err := statFields(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		if err != nil || fields[statState] == "Z" {
+			return 0, fmt.Errorf("%s has ended before its memory was measured; see the logs in %s", cmd.Path, s.dir)
+		}
+	}
+	now := s.resident(false)
+	if now == 0 {
+		return 0, fmt.Errorf("%s has no memory in use that could be measured", s.name)
+	}
+	return now, nil
 }
 
 // forgetPeak begins a new measurement of the most memory.

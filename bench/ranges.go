@@ -76,29 +76,35 @@ func (t *turn) chunks(i *image, measure func(int64, func() error) error) error {
 	return err
 }
 
+// farRange is over when both clients have what they asked for: only then is it known what the two cost, and what upstream sent twice.
+// Time and first byte are those of the range.
 func farRange(t *turn) error {
 	i, err := t.fresh(layerSize)
 	if err != nil {
 		return err
 	}
 	t.bed.origin.line.set(40e6)
-	ctx, leave := context.WithCancel(t.bed.ctx)
-	defer leave()
-	other := make(chan error, 1)
-	go func() { // ends with ctx; waited for below
-		c := newClient(t.way)
-		defer c.close()
-		_, err := c.get(ctx, blobPath(i, 1), "")
-		other <- err
-	}()
-	if err := t.rest(300 * time.Millisecond); err != nil {
+	var far answer
+	err = t.measure(layerSize, func() error {
+		return t.crowd(2, func(ctx context.Context, worker int) error {
+			c := newClient(t.way)
+			defer c.close()
+			if worker == 0 {
+				return t.one(ctx, c, blobPath(i, 1), "")
+			}
+			if err := t.rest(300 * time.Millisecond); err != nil {
+				return err
+			}
+			var err error
+			far, err = c.get(ctx, blobPath(i, 1), span(200*mib, 201*mib))
+			t.note(far)
+			return err
+		})
+	})
+	if err != nil {
 		return err
 	}
-	c := newClient(t.way)
-	defer c.close()
-	err = t.measure(0, func() error { return t.one(t.bed.ctx, c, blobPath(i, 1), span(200*mib, 201*mib)) })
-	leave()
-	<-other
-	t.keep(figTime, figFirst)
-	return err
+	t.sample[figTime], t.sample[figFirst] = far.took.Seconds(), ms(far.first)
+	t.keep(figTime, figCPUGiB, figFirst, figUpstream, figPeak)
+	return nil
 }

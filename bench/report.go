@@ -77,6 +77,7 @@ type compared struct {
 func comparisons() []compared {
 	return []compared{
 		{"CPU ÷ nginx", []figure{figCPUGiB, figCPUReq}, "nginx"},
+		{"CPU ÷ kernel", []figure{figCPUGiB}, "kernel"},
 		{"speed ÷ nginx", []figure{figSpeed, figRate}, "nginx"},
 		{"p99 ÷ nginx", []figure{figP99}, "nginx"},
 		{"time ÷ nginx", []figure{figTime}, "nginx"},

@@ -66,6 +66,26 @@ func TestWarmImageIsHeld(t *testing.T) {
 	}
 }
 
+// TestRoundsRotate: each round begins with another server, and all of them have a turn in each.
+func TestRoundsRotate(t *testing.T) {
+	b := &bed{ctx: t.Context(), options: options{rounds: 4}, progress: t.Output(), origin: &origin{}}
+	var servers []*server
+	for _, name := range []string{"entrepot", "nginx", "squid"} {
+		servers = append(servers, &server{name: name, ways: map[string]way{wayH1: {}}})
+	}
+	var turns []string
+	sc := scenario{ways: []string{wayH1}, run: func(t *turn) error {
+		turns = append(turns, t.server.name[:1])
+		return nil
+	}}
+	if _, err := b.runScenario(sc, servers); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(turns, ""), "ens"+"nse"+"sen"+"ens"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // TestFiguresHaveColumns: a figure that is measured and stands in no column is seen by nobody.
 func TestFiguresHaveColumns(t *testing.T) {
 	if !slices.Contains(figures(), figAsked) {
