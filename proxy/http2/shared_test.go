@@ -29,15 +29,15 @@ func until(t *testing.T, what string, is func() bool) {
 
 // TestResetBehindGrant: what a stream was granted and has not sent when it is reset is there for the others.
 func TestResetBehindGrant(t *testing.T) {
-	conns, ends := make(chan *conn, 1), make(chan error, 1)
+	begun, ends := make(chan *stream, 1), make(chan error, 1)
 	d := open(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		conns <- w.(*Response).stream.conn
+		begun <- w.(*Response).stream
 		_, err := w.Write(make([]byte, 30000))
 		ends <- err
 	}))
 	p := d.dial(t).listen()
 	p.get(1, "/")
-	c := served.Hear(t, "the handler", conns)
+	c := served.Hear(t, "the handler", begun).conn
 	if err := served.Hear(t, "the end of a write", ends); err != nil {
 		t.Fatal(err)
 	}
@@ -46,13 +46,14 @@ func TestResetBehindGrant(t *testing.T) {
 		defer c.mu.Unlock()
 		return c.window, len(c.streams)
 	}
+	until(t, "the end of an answer", func() bool { _, streams := state(); return streams == 0 }) // it takes the turn once more
 	for id := uint32(3); id < 20; id += 2 {
 		c.out.turn.Lock() // somebody writes for long
 		p.get(id, "/")
-		served.Hear(t, "the handler", conns)
+		st := served.Hear(t, "the handler", begun)
 		until(t, "a grant", func() bool { window, _ := state(); return window == 65535-2*30000 })
 		p.must(p.WriteRSTStream(id, http2.ErrCodeCancel))
-		until(t, "a reset", func() bool { _, streams := state(); return streams == 0 })
+		until(t, "a reset", func() bool { return st.failure() != nil })
 		c.out.turn.Unlock()
 		if err := served.Hear(t, "the end of a write", ends); !errors.Is(err, errReset) {
 			t.Errorf("got %v", err)
