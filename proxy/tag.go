@@ -39,7 +39,7 @@ func (s *Server) serveTag(q *request, w *countingWriter, r *http.Request) {
 	fresh := have && now.Sub(held.Seen) < rule.ManifestTTL && !s.writes.outdated(q, held.Seen) && !wantsNew(r) && s.access.proven(q, r, now)
 	if fresh {
 		s.probe(q, q.ref)
-		if s.sendTag(q, w, r, held, cacheHit) {
+		if s.sendTag(q, w, r, held, cacheHit, now) {
 			return
 		}
 	}
@@ -50,14 +50,14 @@ func (s *Server) serveTag(q *request, w *countingWriter, r *http.Request) {
 		return
 	}
 	old := func(word string) bool {
-		return have && s.mayStandIn(q, r, held, rule, now) && s.sendTag(q, w, r, held, word)
+		return have && s.mayStandIn(q, r, held, rule, now) && s.sendTag(q, w, r, held, word, s.now())
 	}
 	if s.budgets.resting(q.registry, now) && !wantsNew(r) && old(cacheStale) {
 		return
 	}
 	tag, err := s.lookUp(s.asEverybody(q, r, have, now), r)
 	switch {
-	case err == nil && have && tag.Digest == held.Digest && s.sendTag(q, w, r, tag.Tag, cacheRevalidated):
+	case err == nil && have && tag.Digest == held.Digest && s.sendTag(q, w, r, tag.Tag, cacheRevalidated, s.now()):
 	case err == nil && s.spares(q, r, tag.Tag) && old(cacheStale):
 		q.err = errScarce
 	case err == nil:
@@ -90,7 +90,7 @@ func isGone(err error) bool {
 func (s *Server) serveGone(q *request, w *countingWriter, r *http.Request, held cache.Tag, rule hosts.TagRule, err error) {
 	now := s.now()
 	mine := s.provenBefore(q, r, now)
-	if mine && rule.WhenGone.Keeps(now.Sub(held.Seen)) && s.sendTag(q, w, r, held, cacheStale) {
+	if mine && rule.WhenGone.Keeps(now.Sub(held.Seen)) && s.sendTag(q, w, r, held, cacheStale, now) {
 		q.err = err
 		return
 	}
@@ -142,8 +142,7 @@ func (s *Server) mayStandIn(q *request, r *http.Request, held cache.Tag, rule ho
 
 // sendTag answers from what is held, and tells whether it could: the content of a remembered tag may have been evicted. A HEAD is
 // answered all the same, unless upstream is gone: it would send the client here for what nobody can bring (distribution #1356).
-func (s *Server) sendTag(q *request, w *countingWriter, r *http.Request, t cache.Tag, word string) bool {
-	now := s.now()
+func (s *Server) sendTag(q *request, w *countingWriter, r *http.Request, t cache.Tag, word string, now time.Time) bool {
 	m, anew, err := s.storedManifest(t.Digest, now)
 	switch {
 	case err == nil:

@@ -104,6 +104,17 @@ func FuzzRequest(f *testing.F) {
 		if !plain {
 			t.Error("it is taken and left")
 		}
+		var k known
+		for i := range 4 {
+			again, at := new(http.Request), &url.URL{}
+			if !k.parse(again, at, sent[:n-2]) || !reflect.DeepEqual(again, got) {
+				t.Errorf("the time after %d: got %+v, want %+v", i, again, got)
+			}
+			for name, values := range again.Header { // as a handler may
+				again.Header[name] = append(values, "more")
+			}
+			again.Header.Set("New", "x")
+		}
 		for i := range min(n, 512) {
 			if n, plain := headerEnd(sent[:i]); n != 0 || !plain {
 				t.Errorf("of its first %d bytes: got %d and %v", i, n, plain)

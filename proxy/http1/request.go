@@ -3,9 +3,11 @@ package http1
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,7 +111,7 @@ func (c *conn) parse(x *exchange, n int) bool {
 	x.ctx = serve.Context{Conn: c}
 	r := new(http.Request).WithContext(&x.ctx) // the only way to give it one without a copy
 	x.request = r
-	if !parseHeader(r, &x.url, string(c.buf[c.start:c.start+n-2])) {
+	if !c.known.parse(r, &x.url, c.buf[c.start:c.start+n-2]) {
 		return false
 	}
 	r.RemoteAddr, r.TLS = c.remote, c.tls
@@ -118,18 +120,49 @@ func (c *conn) parse(x *exchange, n int) bool {
 	return true
 }
 
+// known is what the fields of the last requests of a connection were, all but the request line: nearly all clients say the same again and
+// again. Not to take them apart each time spares a manifest hit 1 to 3 % of its CPU time.
+type known struct {
+	text   []byte      // of the last request
+	header http.Header // theirs, nil until they came twice; no handler has it
+	host   string
+	close  bool
+}
+
+// maxKnown is how long they may be: a connection that waits for a request has them.
+const maxKnown = 4 << 10
+
+// parse is parseHeader of text.
+func (k *known) parse(r *http.Request, u *url.URL, text []byte) bool {
+	line, fields, _ := bytes.Cut(text, []byte("\r\n"))
+	same := bytes.Equal(fields, k.text)
+	if same && k.header != nil && parseLine(r, u, string(line)) && r.Method != http.MethodConnect {
+		r.Header, r.Host, r.Close = maps.Clone(k.header), k.host, k.close
+		return true
+	}
+	if !parseHeader(r, u, string(text)) {
+		return false
+	}
+	switch {
+	case r.Method == http.MethodConnect || len(fields) > maxKnown:
+	case !same:
+		k.text, k.header = append(k.text[:0], fields...), nil
+	default:
+		k.header, k.host, k.close = maps.Clone(r.Header), r.Host, r.Close
+		for name, values := range k.header {
+			k.header[name] = slices.Clip(values) // so that nobody appends to what others have
+		}
+	}
+	return true
+}
+
 // parseHeader takes text, a header without its empty line, apart. What it takes, http.ReadRequest takes too and understands the same;
 // it takes much less.
 func parseHeader(r *http.Request, u *url.URL, text string) bool {
 	line, text, _ := strings.Cut(text, "\r\n")
-	method, rest, _ := strings.Cut(line, " ")
-	target, version, _ := strings.Cut(rest, " ")
-	connect := method == http.MethodConnect
-	if version != "HTTP/1.1" || !all(target, isPrintable) || !connect && !parseTarget(u, target) || connect && !parseAuthority(u, target) {
+	if !parseLine(r, u, line) {
 		return false
 	}
-	r.Method, r.URL, r.RequestURI, r.Body = method, u, target, http.NoBody
-	r.Proto, r.ProtoMajor, r.ProtoMinor = version, 1, 1
 	count := strings.Count(text, "\n")
 	if count > maxFields {
 		return false
@@ -172,9 +205,22 @@ func parseHeader(r *http.Request, u *url.URL, text string) bool {
 	if r.Host == "" {
 		return false
 	}
-	if connect { // whatever the field says (RFC 9112, section 3.2.3)
+	if r.Method == http.MethodConnect { // whatever the field says (RFC 9112, section 3.2.3)
 		r.Host = u.Host
 	}
+	return true
+}
+
+// parseLine takes a request line apart.
+func parseLine(r *http.Request, u *url.URL, line string) bool {
+	method, rest, _ := strings.Cut(line, " ")
+	target, version, _ := strings.Cut(rest, " ")
+	connect := method == http.MethodConnect
+	if version != "HTTP/1.1" || !all(target, isPrintable) || !connect && !parseTarget(u, target) || connect && !parseAuthority(u, target) {
+		return false
+	}
+	r.Method, r.URL, r.RequestURI, r.Body = method, u, target, http.NoBody
+	r.Proto, r.ProtoMajor, r.ProtoMinor = version, 1, 1
 	return true
 }
 

@@ -153,7 +153,16 @@ func (w *Response) fields() {
 			fields = append(fields, field{name, values})
 		}
 	}
-	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
+	if len(fields) > len(few) {
+		slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
+	}
+	for i := 1; i < len(fields); i++ { // a dozen are in order in a third of that one's time
+		f, at := fields[i], i
+		for ; at > 0 && fields[at-1].name > f.name; at-- {
+			fields[at] = fields[at-1]
+		}
+		fields[at] = f
+	}
 	out := w.conn.out
 	for _, f := range fields {
 		for _, v := range f.values {

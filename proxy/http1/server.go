@@ -47,6 +47,7 @@ type conn struct {
 	hijacked   bool   // it is the handler's
 	buf        []byte // what was read and belongs to no request yet is buf[start:end]
 	start, end int
+	known      known
 	deadline   time.Time // of reading, as it is set; zero: there is none, or another one
 
 	watching      chan struct{} // closed when nobody reads any more; nil while nobody does
