@@ -40,9 +40,9 @@ func (q *request) leadBack(h http.Header, asked *http.Request, base *url.URL) {
 
 // ownRealms sets the challenges of an answer, those in fields, which stay as they are. A token realm at the registry's address as we know
 // it leads here: the client may not get there, and has its login for the name. So does one at the name that the client used, by the scheme
-// that it used: it came to the http door because it does not speak TLS with us. At any other host it stays as it is: who says that the
-// client would find us there by plain HTTP, with its password? The mirror door has no realms: where a path leads depends on what stands
-// before it.
+// that it used, and at the http door, whose clients do not speak TLS with us, one at any other host of the registry, by that name too (see
+// ledRealm): by its own the client would bring its password by plain HTTP to whoever is there, if nobody has led that here. The mirror
+// door has no realms: where a path leads depends on what stands before it.
 func (q *request) ownRealms(h http.Header, fields []string, asked *http.Request) {
 	if len(fields) == 0 {
 		return
@@ -54,9 +54,41 @@ func (q *request) ownRealms(h http.Header, fields []string, asked *http.Request)
 	base, own := q.reg.UpstreamURL(q.host), clientOrigin(asked)
 	led := make([]string, len(fields)) // others may be told the same
 	for i, field := range fields {
-		led[i] = upstream.MoveRealms(field, func(realm string) string { return moved(moved(realm, base, own), overTLS(own), own) })
+		led[i] = upstream.MoveRealms(field, func(realm string) string {
+			to := moved(moved(realm, base, own), overTLS(own), own)
+			if to == realm && q.door == doorHTTP {
+				to = q.underOwnName(realm, own)
+			}
+			return to
+		})
 	}
 	h["Www-Authenticate"] = led
+}
+
+// ledRealm is where, below a registry's own name, its other hosts are for clients of the http door: "/-/realm/auth.docker.io/token". No
+// registry has such a path: a repository's name does not begin with a dash.
+const ledRealm = "/-/realm/"
+
+// underOwnName is a realm at another host of the registry, as such a path.
+func (q *request) underOwnName(realm string, own *url.URL) string {
+	u, err := url.Parse(realm)
+	if err != nil || u.Scheme != "https" || u.User != nil || !q.reg.Has(u.Host) {
+		return realm
+	}
+	return (&url.URL{Scheme: own.Scheme, Host: own.Host, Path: ledRealm + u.Host + u.Path, RawQuery: u.RawQuery}).String()
+}
+
+// toRealm turns a request with such a path into one to the host that it names.
+func (q *request) toRealm(r *http.Request, path string) (*http.Request, string) {
+	rest, led := strings.CutPrefix(path, ledRealm)
+	host, rest, found := strings.Cut(rest, "/")
+	if !led || !found || q.door != doorHTTP || !q.reg.Has(host) {
+		return r, path
+	}
+	r = r.Clone(r.Context())
+	r.URL.Path, r.URL.RawPath = "/"+rest, ""
+	q.host, q.kind = host, kindOfOther(r.URL.Path)
+	return r, r.URL.Path
 }
 
 // overTLS is the same origin by TLS, at its usual port if it is plain at its own.

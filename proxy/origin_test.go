@@ -305,17 +305,41 @@ func (o opensToAll) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestRealmElsewhere: a realm at another host stays as the registry says it, by TLS, to clients of the http door too: that host may not
-// lead here, and the password would be read on its way to it.
+// TestRealmElsewhere: a realm at another host of the registry stays as the registry says it, to clients that speak TLS. To those of the http
+// door it is at the name by which they came: the other one may not lead here, and the password would be read on its way to it.
 func TestRealmElsewhere(t *testing.T) {
 	st := newSite(t)
-	for _, door := range []string{doorProxy, doorTLS, doorHTTP} {
+	st.world.Account("docker.io", "ada", "right", "acme/*")
+	st.world.Private("docker.io/acme/app")
+	p := st.world.Push(t, "docker.io/acme/app:v1", world.Image(t, 2, 1000))
+	for door, realm := range map[string]string{
+		doorProxy: "https://auth.docker.io/token", doorTLS: "https://auth.docker.io/token",
+		doorHTTP: "http://registry-1.docker.io/-/realm/auth.docker.io/token",
+	} {
+		w := way{door, true}
 		for _, path := range []string{"", "acme/app/manifests/v1", "acme/app/tags/list"} {
-			w := way{door, true}
-			a := ask(t, st.by(w), "GET", st.url(w, "docker.io", path), "Authorization", "Bearer another's")
-			if got := a.Header.Get("Www-Authenticate"); a.StatusCode != 401 || !strings.HasPrefix(got, `Bearer realm="https://auth.docker.io/token",`) {
-				t.Errorf("/v2/%s by %s: got %d, %s, want the registry's own realm", path, door, a.StatusCode, got)
+			a := ask(t, st.by(w), "GET", strings.Replace(st.url(w, "docker.io", path), "//docker.io/", "//registry-1.docker.io/", 1), "Authorization", "Bearer another's")
+			if got := a.Header.Get("Www-Authenticate"); a.StatusCode != 401 || !strings.HasPrefix(got, `Bearer realm="`+realm+`",`) {
+				t.Errorf("/v2/%s by %s: got %d, %s, want the realm %s", path, door, a.StatusCode, got, realm)
 			}
+		}
+		by := &origins{RoundTripper: st.by(w), seen: map[string]bool{}}
+		for password, want := range map[string]bool{"right": true, "wrong": false} {
+			login := remote.WithAuth(&authn.Basic{Username: "ada", Password: password})
+			got, err := remote.Get(st.name(door, "registry-1.docker.io/acme/app:v1"), remote.WithTransport(by), login)
+			if (err == nil) != want || want && got.Digest.String() != p.Digest {
+				t.Errorf("ada by %s, %s password: got %v, %v", door, password, got, err)
+			}
+		}
+		if door == doorHTTP && (len(by.seen) != 1 || !by.seen["http://registry-1.docker.io"]) {
+			t.Errorf("the client went to %v, want the name that it came by", by.seen)
+		}
+	}
+	for _, path := range []string{"/-/realm/quay.io/v2/auth", "/-/realm/", "/-/realm/auth.docker.io", "/-/realm/evil.example.com/token", "/-/realm/169.254.169.254/token"} {
+		before := st.world.Host("quay.io").Counts().Requests + st.world.Host("auth.docker.io").Counts().Requests
+		a := ask(t, st.by(way{doorHTTP, true}), "GET", "http://registry-1.docker.io"+path)
+		if n := st.world.Host("quay.io").Counts().Requests + st.world.Host("auth.docker.io").Counts().Requests; a.StatusCode < 400 || n != before {
+			t.Errorf("%s: got %d, and others were asked %d times", path, a.StatusCode, n-before)
 		}
 	}
 }

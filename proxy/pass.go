@@ -18,6 +18,7 @@ import (
 // kept.
 func (s *Server) pass(q *request, w *countingWriter, r *http.Request, path string) {
 	q.outcome(w, cacheBypass)
+	r, path = q.toRealm(r, path)
 	if s.cfg.Offline {
 		s.passFailed(q, w, r, &upstream.Error{Registry: q.registry, Err: errOffline})
 		return
