@@ -61,15 +61,11 @@ func runFloor(words []string) error {
 	debug.SetGCPercent(50)       // this and the next as in entrepot (cmd/entrepot/memory.go)
 	heap := make([]byte, 28<<20) // never touched: for the garbage collector alone
 	defer clear(heap)
-	roots, err := poolOf(words[4])
+	origin, err := originClient(words[4], words[5])
 	if err != nil {
 		return err
 	}
-	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, network, words[5])
-	}
-	f := &floor{held: map[string]floorAnswer{}, origin: &http.Client{Transport: &http.Transport{DialContext: dial, TLSClientConfig: &tls.Config{RootCAs: roots}}}}
+	f := &floor{held: map[string]floorAnswer{}, origin: origin}
 	srv := &http.Server{Handler: f, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 3 * time.Minute}
 	plain, err := net.Listen("tcp", words[0])
 	if err != nil {
@@ -81,6 +77,19 @@ func runFloor(words []string) error {
 	}
 	go srv.Serve(plain) // ends with the process
 	return srv.ServeTLS(secure, words[2], words[3])
+}
+
+// originClient is a client of the origin, which listens at addr, in the registry's name.
+func originClient(rootFile, addr string) (*http.Client, error) {
+	roots, err := poolOf(rootFile)
+	if err != nil {
+		return nil, err
+	}
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, addr)
+	}
+	return &http.Client{Transport: &http.Transport{DialContext: dial, TLSClientConfig: &tls.Config{RootCAs: roots}}}, nil
 }
 
 func (f *floor) ServeHTTP(w http.ResponseWriter, r *http.Request) {

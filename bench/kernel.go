@@ -3,8 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -51,16 +49,11 @@ func runKernel(words []string) error {
 	if len(words) != 4 {
 		return fmt.Errorf("%s: got %d words, want 4", kernelCommand, len(words))
 	}
-	roots, err := poolOf(words[2])
+	origin, err := originClient(words[2], words[3])
 	if err != nil {
 		return err
 	}
-	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, network, words[3])
-	}
-	k := &kernel{dir: words[1], held: map[string]*os.File{}}
-	k.origin = &http.Client{Transport: &http.Transport{DialContext: dial, TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	k := &kernel{dir: words[1], origin: origin, held: map[string]*os.File{}}
 	l, err := net.Listen("tcp", words[0])
 	if err != nil {
 		return err

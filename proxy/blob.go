@@ -173,8 +173,8 @@ var outcomes = map[cache.Outcome]string{
 	cache.Probed: cacheBypass,
 }
 
-// sendBlob writes b, of which the log says word. net/http answers ranges and conditions; the strong ETag is the digest. A body that cannot be finished is cut
-// off and never ended politely: the client must not take a part for the whole.
+// sendBlob writes b, of which the log says word. net/http answers ranges and conditions; the strong ETag is the digest. A body that cannot
+// be finished is cut off and never ended politely: the client must not take a part for the whole.
 func (s *Server) sendBlob(q *request, w *countingWriter, r *http.Request, b *cache.Blob, word string) {
 	if b.Size == 0 { // no last piece to withhold: the header is all of it, and must wait for the judgement
 		if _, err := b.Read(make([]byte, 1)); err != io.EOF {

@@ -11,9 +11,9 @@ import (
 	"github.com/entrepot/entrepot/proxy/upstream"
 )
 
-// leadBack makes what an answer says of where to go on (Location, Link, a token's realm) lead here, where it names the registry as we know it at base and
-// not as the client does: an upload would go round us, or without the login that the client has for the name. What leads to another
-// host, such as a signed URL of a storage, stays as it is.
+// leadBack makes what an answer says of where to go on (Location, Link, a token's realm) lead here, where it names the registry as we know
+// it at base and not as the client does: an upload would go round us, or without the login that the client has for the name. What leads to
+// another host, such as a signed URL of a storage, stays as it is.
 //
 // The mirror door has the listings' Link only: there nothing is pushed, and what a path means depends on what stands before it.
 func (q *request) leadBack(h http.Header, asked *http.Request, base *url.URL) {

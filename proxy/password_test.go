@@ -71,14 +71,21 @@ func TestLoginInAnOutage(t *testing.T) {
 	}
 }
 
-// TestLoginOffline: with --offline nobody can say either, but what is held and public is pulled, whatever credential comes with it.
-func TestLoginOffline(t *testing.T) {
+// offlineSite holds corp's team/app:v1, which is public, and asks no registry.
+func offlineSite(t *testing.T) (*site, world.Pushed) {
+	t.Helper()
 	st := newSite(t)
 	const ref = corp + "/team/app:v1"
 	p := st.world.Push(t, ref, world.Image(t, 1, 50<<10))
 	st.pull(doorProxy, ref)
 	st.awaitPublic(ref, p.Digest)
 	st.restart(func(c *Config) { c.Offline = true })
+	return st, p
+}
+
+// TestLoginOffline: with --offline nobody can say either, but what is held and public is pulled, whatever credential comes with it.
+func TestLoginOffline(t *testing.T) {
+	st, p := offlineSite(t)
 	base := "https://" + corp + "/v2/"
 	credential := basicAuth("ada", "right")
 	resp, body := st.get(doorProxy, base, "Authorization", credential)

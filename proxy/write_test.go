@@ -76,13 +76,8 @@ func TestHeadBeforePush(t *testing.T) {
 
 // TestHeadOffline: with --offline what is held is the answer.
 func TestHeadOffline(t *testing.T) {
-	st := newSite(t)
-	const ref = corp + "/team/app:v1"
-	p := st.world.Push(t, ref, world.Image(t, 1, 50<<10))
-	st.pull(doorProxy, ref)
-	st.awaitPublic(ref, p.Digest)
-	st.restart(func(c *Config) { c.Offline = true })
-	st.pull(doorProxy, ref)
+	st, p := offlineSite(t)
+	st.pull(doorProxy, corp+"/team/app:v1")
 	status, l := st.head(st.transport(doorProxy), "https://"+corp+"/v2/team/app/blobs/"+p.Blobs[1])
 	if status != 200 || l.Cache != cacheStale {
 		t.Errorf("got %d %s, want 200 STALE", status, l.Cache)
